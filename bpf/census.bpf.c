@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The census: what stands in the struct pages of a stretch of memory, and how
+ * many pins they carry. It runs when the daemon asks (BPF_PROG_TEST_RUN), so
+ * it costs nobody else anything. Its rules are those of docs/architecture.md.
+ */
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "events.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* x86-64; the daemon refuses other architectures. */
+#define SECTION_SHIFT 15 /* pages of a section, as a shift: 128 MiB */
+#define PAGEBLOCK_SHIFT 9
+#define MAX_ORDER 10	   /* of a free range */
+#define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
+#define PAGE_BYTES 4096UL
+
+/* Flag bits of section_mem_map; the address proper begins above them. */
+#define SECTION_IS_ONLINE (1UL << 2)
+
+/* Low bits of page->mapping. */
+#define MAPPING_ANON 1UL
+#define MAPPING_MOVABLE_OPS 2UL
+#define MAPPING_BITS 3UL
+
+/* struct pages fetched by one read: 4 KiB of them. */
+#define BULK 64
+#define STRUCT_PAGE 64 /* the daemon checks that the kernel agrees */
+
+/* Set by the daemon from the kernel's BTF: where flags hold node and zone. */
+const volatile __u32 nid_shift = 54;
+const volatile __u32 zone_shift = 51;
+const volatile __u32 zone_mask = 7;
+
+extern const void vmemmap_base __ksym __weak;
+extern const void mem_section __ksym __weak;
+extern const void node_data __ksym __weak;
+extern const void __per_cpu_offset __ksym __weak;
+
+/* One run at a time: the daemon's thread is the only one that asks. */
+struct census_result census_result;
+struct node_counters node_counters;
+char page_bulk[BULK * STRUCT_PAGE];
+char page_pair[2 * STRUCT_PAGE];
+
+/* The fields of a struct page that the census goes by. */
+struct page_view {
+	__u64 flags;
+	__u64 compound_head;
+	__u64 mapping;
+	__u64 order;	/* of a free range, when it is one */
+	__s32 mapcount; /* raw: -1 is none; shared with the page type */
+	__s32 refcount;
+};
+
+struct walk {
+	__u64 pfn;
+	__u64 end_pfn;
+	__u64 vmemmap;
+	__u64 bulk_start; /* first pfn in page_bulk */
+	__u64 usage;	  /* struct mem_section_usage of the section */
+	__u64 pageblock;  /* number of the pageblock that migratetype is of */
+	__u32 migratetype;
+	__u32 zone_id; /* nid and zone of the first page, as in its flags */
+};
+
+/* A page flag; 0 where this kernel is built without it. */
+#define PG(name)                                                                                   \
+	(bpf_core_enum_value_exists(enum pageflags, name)                                          \
+		 ? 1UL << bpf_core_enum_value(enum pageflags, name)                                \
+		 : 0)
+
+/* A field of a struct page that lies in one of our own buffers. */
+#define FIELD(type, page, field) (*(type *)((page) + bpf_core_field_offset(field)))
+
+static __always_inline __u64 page_flags(const char *page)
+{
+	if (bpf_core_field_exists(((struct page___v6_18 *)0)->flags.f))
+		return FIELD(__u64, page, ((struct page___v6_18 *)0)->flags.f);
+	return FIELD(__u64, page, ((struct page *)0)->flags);
+}
+
+static __always_inline struct page_view view_of(const char *page)
+{
+	return (struct page_view){
+		.flags = page_flags(page),
+		.compound_head = FIELD(__u64, page, ((struct page *)0)->compound_head),
+		.mapping = FIELD(__u64, page, ((struct page *)0)->mapping),
+		.order = FIELD(__u64, page, ((struct page *)0)->private),
+		.mapcount = FIELD(__s32, page, ((struct page *)0)->_mapcount.counter),
+		.refcount = FIELD(__s32, page, ((struct page *)0)->_refcount.counter),
+	};
+}
+
+enum page_kind { KIND_NONE, KIND_BUDDY, KIND_OFFLINE, KIND_HUGETLB, KIND_SLAB, KIND_OTHER };
+
+/* The page type, which takes the place of the mapcount where there is one. */
+static __always_inline enum page_kind kind_of(const struct page_view *page)
+{
+	__u32 type = page->mapcount;
+
+	if (bpf_core_enum_value_exists(enum pagetype, PGTY_buddy)) {
+		__u32 pgty = type >> 24;
+
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_buddy))
+			return KIND_BUDDY;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_offline))
+			return KIND_OFFLINE;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_hugetlb))
+			return KIND_HUGETLB;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_slab))
+			return KIND_SLAB;
+		return pgty >= 0xf0 && pgty < 0xff ? KIND_OTHER : KIND_NONE;
+	}
+	if (bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1) &&
+	    page->flags & (1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)))
+		return KIND_SLAB;
+	if ((type & PAGE_TYPE_BASE___v6_1) != PAGE_TYPE_BASE___v6_1 || page->mapcount >= -128)
+		return KIND_NONE;
+	if (!(type & PG_BUDDY___v6_1))
+		return KIND_BUDDY;
+	if (!(type & PG_OFFLINE___v6_1))
+		return KIND_OFFLINE;
+	return KIND_OTHER;
+}
+
+static __always_inline bool is_user_page(const struct page_view *page)
+{
+	/* Anonymous and KSM pages carry the anon bit; a file's mapping is a bare pointer. */
+	return page->mapping & MAPPING_ANON || (page->mapping && !(page->mapping & MAPPING_BITS));
+}
+
+/*
+ * A user page of order 0. What its mappings, the page or swap cache and private
+ * data explain is no pin; a pin is 1,024 references of what remains.
+ */
+static __always_inline enum page_class classify_user_page(const struct page_view *page,
+							  struct census_cell *cell)
+{
+	__s64 surplus = (__s64)page->refcount - (page->mapcount + 1);
+	__u64 pins, rest;
+
+	if (!(page->mapping & MAPPING_ANON) || page->flags & PG(PG_swapcache))
+		surplus--;
+	if (page->flags & (PG(PG_private) | PG(PG_private_2)))
+		surplus--;
+	if (surplus <= 0)
+		return PAGE_MOVABLE;
+	pins = (__u64)surplus / PINWATCH_PIN_BIAS;
+	if (!pins)
+		return PAGE_ELEVATED;
+	rest = (__u64)surplus % PINWATCH_PIN_BIAS;
+	if (rest > PINWATCH_PIN_SLACK) {
+		cell->loose_pin_refs += pins;
+		return PAGE_PINNED_LOOSE;
+	}
+	cell->exact_pin_refs += pins;
+	return PAGE_PINNED_EXACT;
+}
+
+static __always_inline enum page_class
+classify_small_page(const struct page_view *page, enum page_kind kind, struct census_cell *cell)
+{
+	if (page->refcount <= 0)
+		return kind == KIND_NONE ? PAGE_FREE : PAGE_KERNEL;
+	if (kind == KIND_NONE && is_user_page(page))
+		return classify_user_page(page, cell);
+	if (page->refcount >= PINWATCH_PIN_BIAS)
+		return PAGE_BIASED;
+	if (kind == KIND_NONE && (page->mapping & MAPPING_BITS) == MAPPING_MOVABLE_OPS)
+		return PAGE_MOVABLE;
+	return PAGE_KERNEL;
+}
+
+static __always_inline __u32 folio_order(const char *pair)
+{
+	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_order))
+		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_order);
+	return FIELD(__u64, pair, ((struct folio *)0)->_flags_1) & 0xff;
+}
+
+static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
+{
+	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_dtor))
+		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_dtor) ==
+		       bpf_core_enum_value(enum compound_dtor_id, HUGETLB_PAGE_DTOR);
+	return kind == KIND_HUGETLB;
+}
+
+/* The pfn of the head of the compound page that `pair` begins with. */
+static __always_inline __u64 head_pfn_of(const struct walk *walk, const char *pair, __u64 pfn)
+{
+	__u64 own = FIELD(__u64, pair, ((struct page *)0)->compound_head);
+	__u64 next = FIELD(__u64, pair + STRUCT_PAGE, ((struct page *)0)->compound_head);
+
+	if (own & 1)
+		return (own - 1 - walk->vmemmap) / STRUCT_PAGE;
+	/*
+	 * With an optimised vmemmap the first tail in each page of struct pages
+	 * reads like a head; the tail after it knows better.
+	 */
+	if (next & 1)
+		return (next - 1 - walk->vmemmap) / STRUCT_PAGE;
+	return pfn;
+}
+
+/*
+ * A page of a large folio: counts all of it that lies before the end of the
+ * look in one step. Its pins count where its head stands.
+ */
+static __always_inline enum page_class classify_large_folio(struct walk *walk, __u64 *nr_pages,
+							    struct census_cell *cell)
+{
+	char *pair = page_pair;
+	struct page_view head;
+	enum page_kind kind;
+	__u64 head_pfn, end;
+	__s32 pincount;
+	__u32 order;
+
+	if (bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
+				  (void *)(walk->vmemmap + walk->pfn * STRUCT_PAGE)))
+		return PAGE_UNSTABLE;
+	head_pfn = head_pfn_of(walk, pair, walk->pfn);
+	if (head_pfn != walk->pfn &&
+	    bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
+				  (void *)(walk->vmemmap + head_pfn * STRUCT_PAGE)))
+		return PAGE_UNSTABLE;
+	head = view_of(pair);
+	order = folio_order(pair);
+	end = head_pfn + (1UL << (order & 31));
+	if (!(head.flags & PG(PG_head)) || !order || order > MAX_FOLIO_ORDER ||
+	    walk->pfn < head_pfn || walk->pfn >= end)
+		return PAGE_UNSTABLE;
+
+	*nr_pages = end - walk->pfn;
+	kind = kind_of(&head);
+	pincount = FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
+	if (pincount > 0 && head.refcount >= pincount) {
+		if (head_pfn == walk->pfn)
+			cell->large_pin_refs += pincount;
+		return PAGE_PINNED_LARGE;
+	}
+	if (head.flags & PG(PG_hwpoison))
+		return PAGE_POISONED;
+	if (is_hugetlb(pair, kind))
+		return PAGE_HUGETLB;
+	if (kind == KIND_NONE && is_user_page(&head))
+		return PAGE_MOVABLE;
+	return PAGE_KERNEL;
+}
+
+static __always_inline enum page_class classify(struct walk *walk, const struct page_view *page,
+						__u64 *nr_pages, struct census_cell *cell)
+{
+	enum page_kind kind = kind_of(page);
+
+	if (kind == KIND_BUDDY) {
+		/* The order is read without the zone's lock: believe it only if it fits. */
+		if (page->order <= MAX_ORDER && !(walk->pfn & ((1UL << page->order) - 1)))
+			*nr_pages = 1UL << page->order;
+		return PAGE_FREE;
+	}
+	if (kind == KIND_OFFLINE)
+		return PAGE_OFFLINE;
+	if (page->flags & PG(PG_head) || page->compound_head & 1)
+		return classify_large_folio(walk, nr_pages, cell);
+	if (page->flags & PG(PG_hwpoison))
+		return PAGE_POISONED;
+	if (page->flags & PG(PG_reserved))
+		return PAGE_RESERVED;
+	return classify_small_page(page, kind, cell);
+}
+
+/*
+ * A pageblock's migratetype is four bits of a bitmap, or eight where isolation
+ * has a bit of its own (from v6.18 on).
+ */
+static __always_inline __u32 read_migratetype(const struct walk *walk)
+{
+	bool wide = bpf_core_enum_value_exists(enum pageblock_bits, PB_migrate_isolate);
+	__u32 width = wide ? 8 : 4;
+	__u32 bit = (walk->pfn & ((1UL << SECTION_SHIFT) - 1)) / (1 << PAGEBLOCK_SHIFT) * width;
+	__u64 word = 0;
+
+	bpf_probe_read_kernel(
+		&word, sizeof(word),
+		(char *)walk->usage +
+			bpf_core_field_offset(struct mem_section_usage, pageblock_flags) +
+			bit / 64 * 8);
+	word >>= bit % 64;
+	if (wide && word >> bpf_core_enum_value(enum pageblock_bits, PB_migrate_isolate) & 1)
+		return bpf_core_enum_value(enum migratetype, MIGRATE_ISOLATE);
+	return word & (PINWATCH_MAX_MIGRATETYPES - 1);
+}
+
+static long census_step(__u32 step, struct walk *walk)
+{
+	struct census_result *result = &census_result;
+	struct page_view page;
+	enum page_class class;
+	struct census_cell *cell;
+	__u64 nr_pages = 1;
+	__u32 zone_id;
+
+	if (walk->pfn >= walk->end_pfn)
+		return 1;
+	if (walk->pfn - walk->bulk_start >= BULK) {
+		walk->bulk_start = walk->pfn & ~(BULK - 1UL);
+		if (bpf_probe_read_kernel(
+			    page_bulk, sizeof(page_bulk),
+			    (void *)(walk->vmemmap + walk->bulk_start * STRUCT_PAGE))) {
+			result->status = CENSUS_ABSENT;
+			return 1;
+		}
+	}
+	page = view_of(&page_bulk[(walk->pfn & (BULK - 1)) * STRUCT_PAGE]);
+
+	zone_id = page.flags >> zone_shift;
+	if (!step)
+		walk->zone_id = zone_id;
+	if (zone_id != walk->zone_id)
+		return 1;
+
+	if (walk->pfn >> PAGEBLOCK_SHIFT != walk->pageblock) {
+		walk->pageblock = walk->pfn >> PAGEBLOCK_SHIFT;
+		walk->migratetype = read_migratetype(walk);
+	}
+	cell = &result->cells[walk->migratetype & (PINWATCH_MAX_MIGRATETYPES - 1)];
+	class = classify(walk, &page, &nr_pages, cell);
+	if (nr_pages > walk->end_pfn - walk->pfn)
+		nr_pages = walk->end_pfn - walk->pfn;
+	if (class < NR_PAGE_CLASSES)
+		cell->pages[class] += nr_pages;
+	walk->pfn += nr_pages;
+	result->steps++;
+	return 0;
+}
+
+/* The section's flags, and its usage in *usage; 0 when there is no section. */
+static __always_inline __u64 section_flags(__u64 pfn, __u64 *usage)
+{
+	const __u64 size = bpf_core_type_size(struct mem_section);
+	const __u64 per_root = PAGE_BYTES / size;
+	__u64 nr = pfn >> SECTION_SHIFT;
+	__u64 roots = 0, root = 0, flags = 0;
+	struct mem_section *section;
+
+	bpf_probe_read_kernel(&roots, sizeof(roots), &mem_section);
+	if (!roots)
+		return 0;
+	bpf_probe_read_kernel(&root, sizeof(root), (void *)(roots + nr / per_root * 8));
+	if (!root)
+		return 0;
+	section = (struct mem_section *)(root + nr % per_root * size);
+	bpf_probe_read_kernel(&flags, sizeof(flags), &section->section_mem_map);
+	bpf_probe_read_kernel(usage, sizeof(*usage), &section->usage);
+	return flags;
+}
+
+SEC("?syscall")
+int census__bulk(struct census_request *request)
+{
+	struct census_result *result = &census_result;
+	struct walk walk = {
+		.pfn = request->start_pfn,
+		.end_pfn = request->end_pfn,
+		.bulk_start = -1UL,
+		.pageblock = -1UL,
+	};
+
+	__builtin_memset(result->cells, 0, sizeof(result->cells));
+	result->steps = 0;
+	result->status = CENSUS_ABSENT;
+	result->next_pfn = walk.end_pfn;
+	bpf_probe_read_kernel(&walk.vmemmap, sizeof(walk.vmemmap), &vmemmap_base);
+	if (!walk.vmemmap || !(section_flags(walk.pfn, &walk.usage) & SECTION_IS_ONLINE))
+		return 0;
+
+	result->status = CENSUS_OK;
+	bpf_loop(PINWATCH_CENSUS_PAGES, census_step, &walk, 0);
+	result->next_pfn = walk.pfn;
+	result->nid = walk.zone_id >> (nid_shift - zone_shift);
+	result->zone = walk.zone_id & zone_mask;
+	if (!(section_flags(walk.pfn - 1, &walk.usage) & SECTION_IS_ONLINE))
+		result->status = CENSUS_CHANGED;
+	return 0;
+}
+
+struct cpu_walk {
+	__u64 nodestats; /* per-CPU pointer */
+	__u64 acquired_offset;
+	__u64 released_offset;
+};
+
+static long add_cpu_difference(__u32 cpu, struct cpu_walk *walk)
+{
+	__u64 base = 0;
+	__s8 acquired = 0, released = 0;
+
+	bpf_probe_read_kernel(&base, sizeof(base), (char *)&__per_cpu_offset + cpu * 8UL);
+	base += walk->nodestats;
+	bpf_probe_read_kernel(&acquired, 1, (void *)(base + walk->acquired_offset));
+	bpf_probe_read_kernel(&released, 1, (void *)(base + walk->released_offset));
+	node_counters.acquired += acquired;
+	node_counters.released += released;
+	return 0;
+}
+
+/* Fails with -1 where there is no such node. */
+SEC("?syscall")
+int node_counters__syscall(struct node_counter_request *request)
+{
+	const __u64 acquired = bpf_core_enum_value(enum node_stat_item, NR_FOLL_PIN_ACQUIRED);
+	const __u64 released = bpf_core_enum_value(enum node_stat_item, NR_FOLL_PIN_RELEASED);
+	const __u64 diff = bpf_core_field_offset(struct per_cpu_nodestat, vm_node_stat_diff);
+	struct cpu_walk walk = {
+		.acquired_offset = diff + acquired,
+		.released_offset = diff + released,
+	};
+	struct pglist_data *node = 0;
+	char *stat;
+
+	bpf_probe_read_kernel(&node, sizeof(node), (char *)&node_data + request->nid * 8UL);
+	if (!node)
+		return -1;
+	stat = (char *)node + bpf_core_field_offset(struct pglist_data, vm_stat);
+	if (bpf_probe_read_kernel(&node_counters.acquired, 8, stat + acquired * 8) ||
+	    bpf_probe_read_kernel(&node_counters.released, 8, stat + released * 8) ||
+	    bpf_probe_read_kernel(&walk.nodestats, sizeof(walk.nodestats),
+				  &node->per_cpu_nodestats))
+		return -1;
+	bpf_loop(request->nr_cpus, add_cpu_difference, &walk, 0);
+	return 0;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel types the programs read, and of each only the fields they read;
+ * libbpf finds the real offsets in the running kernel's BTF. A suffix such as
+ * ___v6_1 marks the layout of an older kernel. This list is what pinwatch
+ * depends on.
+ */
+#ifndef PINWATCH_KERNEL_H
+#define PINWATCH_KERNEL_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct address_space;
+
+struct page {
+	unsigned long flags;
+	unsigned long compound_head;
+	struct address_space *mapping;
+	unsigned long private;
+	atomic_t _mapcount; /* shares its word with page_type */
+	atomic_t _refcount;
+};
+
+/* Linux v6.18 wrapped the flags of a page in a struct. */
+typedef struct {
+	unsigned long f;
+} memdesc_flags_t___v6_18;
+
+struct page___v6_18 {
+	memdesc_flags_t___v6_18 flags;
+};
+
+/* The head's order and destructor stand in the first tail page up to v6.5. */
+struct page___v6_1 {
+	unsigned char compound_dtor;
+	unsigned char compound_order;
+};
+
+struct folio {
+	unsigned long _flags_1; /* the order is its low byte from v6.6 on */
+	atomic_t _pincount;
+};
+
+struct mem_section_usage {
+	unsigned long pageblock_flags[0];
+};
+
+struct mem_section {
+	unsigned long section_mem_map;
+	struct mem_section_usage *usage;
+};
+
+struct per_cpu_nodestat {
+	__s8 vm_node_stat_diff[0];
+};
+
+struct pglist_data {
+	struct per_cpu_nodestat *per_cpu_nodestats;
+	atomic64_t vm_stat[0];
+};
+
+#pragma clang attribute pop
+
+/* Their values differ between kernels: read through bpf_core_enum_value(). */
+enum pageflags {
+	PG_head = 16,
+	PG_hwpoison = 23,
+	PG_private = 13,
+	PG_private_2 = 14,
+	PG_reserved = 12,
+	PG_swapcache = 10,
+};
+
+enum pageflags___v6_1 {
+	PG_slab___v6_1 = 9,
+};
+
+/*
+ * From Linux v6.12 on page_type is a number in the top byte; before it was a
+ * set of inverted bits, see below.
+ */
+enum pagetype {
+	PGTY_buddy = 0xf0,
+	PGTY_offline = 0xf1,
+	PGTY_hugetlb = 0xf4,
+	PGTY_slab = 0xf5,
+	PGTY_zsmalloc = 0xf6,
+};
+
+/* Not in BTF: bits that are clear in a page_type of an older kernel. */
+enum page_type___v6_1 {
+	PAGE_TYPE_BASE___v6_1 = 0xf0000000,
+	PG_BUDDY___v6_1 = 0x80,
+	PG_OFFLINE___v6_1 = 0x100,
+};
+
+enum compound_dtor_id {
+	HUGETLB_PAGE_DTOR = 2,
+};
+
+enum pageblock_bits {
+	PB_migrate_isolate = 4,
+};
+
+enum migratetype {
+	MIGRATE_ISOLATE = 4,
+};
+
+enum node_stat_item {
+	NR_FOLL_PIN_ACQUIRED = 32,
+	NR_FOLL_PIN_RELEASED = 33,
+};
+
+#endif

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_CLI_JSON_H_
+#define PINWATCH_CLI_JSON_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "pinwatch/v1/pinwatch.pb.h"
+
+namespace pinwatch {
+
+// {"info": ..., "snapshot": ...} with the names of pinwatch.proto, as protobuf
+// maps messages to JSON, save that 64-bit integers are numbers: jq is to count
+// with them, and one counts no pages beyond 2^53. What is not known is absent.
+absl::StatusOr<std::string> ToJson(const v1::GetInfoResponse& info,
+                                   const v1::Snapshot& snapshot);
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_CLI_JSON_H_

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/aggregator.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+
+namespace pinwatch {
+namespace {
+
+void Add(const census_cell& from, census_cell& to) {
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
+  to.large_pin_refs += from.large_pin_refs;
+  to.exact_pin_refs += from.exact_pin_refs;
+  to.loose_pin_refs += from.loose_pin_refs;
+}
+
+bool Earlier(const Timestamp& a, const Timestamp& b) {
+  return a.monotonic_ns < b.monotonic_ns;
+}
+
+// Of `count` references, which are `own` of `all` candidates of a node, how
+// many must be pins if `room` of all candidates are: those that the other
+// candidates cannot account for.
+uint64_t Guaranteed(uint64_t room, uint64_t all, uint64_t own) {
+  const uint64_t others = all - own;
+  return std::min(own, room > others ? room - others : 0);
+}
+
+// The pins of a cell's large folios. Their pincount is exact: if a node has
+// more than its counter says, some have gone since the look, and only a cell
+// that must have kept all of its own is sure.
+PinCount ConfirmLarge(const census_cell& cell, uint64_t room, uint64_t all) {
+  if (Guaranteed(room, all, cell.large_pin_refs) < cell.large_pin_refs)
+    return {};
+  return {cell.pages[PAGE_PINNED_LARGE], cell.large_pin_refs};
+}
+
+// The pins of a cell's pages of order 0. Each reference that is not guaranteed
+// may be all that makes one page look pinned.
+PinCount ConfirmExact(const census_cell& cell, uint64_t room, uint64_t all) {
+  const uint64_t sure = Guaranteed(room, all, cell.exact_pin_refs);
+  const uint64_t unsure = cell.exact_pin_refs - sure;
+  const uint64_t pages = cell.pages[PAGE_PINNED_EXACT];
+  return {pages > unsure ? pages - unsure : 0, sure};
+}
+
+PinCount Candidates(const census_cell& cell) {
+  return {cell.pages[PAGE_PINNED_LARGE] + cell.pages[PAGE_PINNED_EXACT] +
+              cell.pages[PAGE_PINNED_LOOSE],
+          cell.large_pin_refs + cell.exact_pin_refs + cell.loose_pin_refs};
+}
+
+PinCount operator+(const PinCount& a, const PinCount& b) {
+  return {a.pages + b.pages, a.references + b.references};
+}
+
+PinCount operator-(const PinCount& a, const PinCount& b) {
+  return {a.pages - b.pages, a.references - b.references};
+}
+
+// Splits what reads as pins into confirmed and possible. The confirmed of a
+// node never exceed its counter, and where that is zero nothing is pinned.
+void AssignPins(const census_cell& cell, uint64_t all_large, uint64_t all_exact,
+                std::optional<uint64_t> outstanding, MigratetypePages& out) {
+  if (outstanding == 0u) return;
+  if (outstanding) {
+    const uint64_t room =
+        *outstanding > all_large ? *outstanding - all_large : 0;
+    out.confirmed = ConfirmLarge(cell, *outstanding, all_large) +
+                    ConfirmExact(cell, room, all_exact);
+  } else {
+    out.confirmed = {cell.pages[PAGE_PINNED_LARGE], cell.large_pin_refs};
+  }
+  out.possible = Candidates(cell) - out.confirmed;
+}
+
+}  // namespace
+
+Aggregator::Aggregator(HostInfo host, KernelNames names,
+                       std::vector<Fact> facts, Timestamp started)
+    : host_(std::move(host)),
+      names_(std::move(names)),
+      facts_(std::move(facts)),
+      started_(started) {}
+
+void Aggregator::SetZones(std::vector<Zone> zones) {
+  zones_ = std::move(zones);
+  std::stable_sort(zones_.begin(), zones_.end(),
+                   [](const Zone& a, const Zone& b) { return a.nid < b.nid; });
+}
+
+void Aggregator::SetBlocks(MemoryBlocks blocks) {
+  blocks_ = std::move(blocks);
+  std::set<uint64_t> online;
+  for (const MemoryBlock& block : blocks_.blocks)
+    if (block.state == "online") online.insert(block.id);
+  std::erase_if(looks_, [&](auto& look) { return !online.count(look.first); });
+}
+
+void Aggregator::SetNodeCounters(
+    Timestamp time, const std::vector<NodeCounterReading>& readings) {
+  for (const NodeCounterReading& reading : readings) {
+    const auto [it, is_new] = nodes_.try_emplace(reading.nid);
+    NodeState& node = it->second;
+    if (is_new || node.reading.acquired != reading.acquired ||
+        node.reading.released != reading.released)
+      node.unchanged_since = time;
+    node.reading = reading;
+    node.last_read = time;
+  }
+}
+
+void Aggregator::ForgetNodeCounters() { nodes_.clear(); }
+
+void Aggregator::AddLook(BlockLook look) {
+  ++totals_.blocks_looked;
+  totals_.blocks_absent += look.status == CENSUS_ABSENT;
+  totals_.blocks_changed += look.status == CENSUS_CHANGED;
+  totals_.steps += look.steps;
+  totals_.cpu_ns += look.cpu_ns;
+  for (const ZoneLook& zone : look.zones)
+    for (const census_cell& cell : zone.cells)
+      for (uint64_t pages : cell.pages) totals_.pages += pages;
+  looks_.insert_or_assign(look.block_id, std::move(look));
+}
+
+void Aggregator::SetMigrations(std::vector<Migrations> migrations) {
+  migrations_ = std::move(migrations);
+}
+
+void Aggregator::SetCollector(Collector collector) {
+  collectors_.insert_or_assign(collector.name, std::move(collector));
+}
+
+std::vector<int> Aggregator::nids() const {
+  std::set<int> nids;
+  for (const Zone& zone : zones_) nids.insert(zone.nid);
+  return {nids.begin(), nids.end()};
+}
+
+std::vector<uint64_t> Aggregator::BlocksUnseenSince(
+    int64_t monotonic_ns) const {
+  std::vector<std::pair<int64_t, uint64_t>> unseen;
+  for (const MemoryBlock& block : blocks_.blocks) {
+    if (block.state != "online") continue;
+    const auto look = looks_.find(block.id);
+    if (look == looks_.end())
+      unseen.emplace_back(INT64_MIN, block.id);
+    else if (look->second.time.monotonic_ns < monotonic_ns)
+      unseen.emplace_back(look->second.time.monotonic_ns, block.id);
+  }
+  std::sort(unseen.begin(), unseen.end());
+  std::vector<uint64_t> ids;
+  for (const auto& [time, id] : unseen) ids.push_back(id);
+  return ids;
+}
+
+bool Aggregator::IsStale(const MemoryBlock& block) const {
+  const auto look = looks_.find(block.id);
+  if (look == looks_.end()) return true;
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](auto& node) {
+    return (block.nid == -1 || block.nid == node.first) &&
+           Earlier(look->second.time, node.second.unchanged_since);
+  });
+}
+
+std::vector<uint64_t> Aggregator::StaleBlocks() const {
+  std::vector<uint64_t> ids;
+  for (const MemoryBlock& block : blocks_.blocks)
+    if (block.state == "online" && IsStale(block)) ids.push_back(block.id);
+  return ids;
+}
+
+bool Aggregator::IsCurrent(int nid) const {
+  const auto node = nodes_.find(nid);
+  if (node == nodes_.end() || !node->second.reading.exact) return false;
+  return std::all_of(
+      blocks_.blocks.begin(), blocks_.blocks.end(), [&](auto& block) {
+        if (block.state != "online") return true;
+        if (block.nid != -1 && block.nid != nid) return true;
+        return !IsStale(block) &&
+               !Earlier(node->second.last_read, looks_.at(block.id).time);
+      });
+}
+
+Aggregator::Totals Aggregator::AddUp() const {
+  Totals totals;
+  for (const auto& [id, look] : looks_) {
+    for (const ZoneLook& zone : look.zones) {
+      ZoneTotals& total = totals[{zone.nid, zone.zone}];
+      for (size_t m = 0; m < zone.cells.size(); ++m)
+        Add(zone.cells[m], total.cells[m]);
+      if (!total.oldest_look || Earlier(look.time, *total.oldest_look))
+        total.oldest_look = look.time;
+    }
+  }
+  return totals;
+}
+
+Aggregator::NodeCandidates Aggregator::CandidatesOf(int nid,
+                                                    const Totals& totals) {
+  NodeCandidates all;
+  for (const auto& [key, zone] : totals) {
+    if (key.first != nid) continue;
+    for (const census_cell& cell : zone.cells) {
+      all.large += cell.large_pin_refs;
+      all.exact += cell.exact_pin_refs;
+    }
+  }
+  return all;
+}
+
+Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
+  Node node{.nid = nid};
+  const NodeCandidates all = CandidatesOf(nid, totals);
+  node.census_references = all.large + all.exact;
+  const auto it = nodes_.find(nid);
+  if (it == nodes_.end()) return node;
+  NodeState& state = it->second;
+  node.acquired = state.reading.acquired;
+  node.released = state.reading.released;
+  node.counters_exact = state.reading.exact;
+  // A counter of zero leaves pages of order 0 no reading as pins.
+  if (node.counters_exact && node.outstanding() == 0u)
+    node.census_references = all.large;
+  node.census_current = IsCurrent(nid);
+  if (node.census_current) {
+    state.drift_references = static_cast<int64_t>(*node.outstanding()) -
+                             static_cast<int64_t>(node.census_references);
+    state.drift_time = now;
+  }
+  node.drift_references = state.drift_references;
+  if (state.drift_references) node.drift_time = state.drift_time;
+  return node;
+}
+
+std::string Aggregator::MigratetypeName(size_t migratetype) const {
+  if (migratetype < names_.migratetypes.size() &&
+      !names_.migratetypes[migratetype].empty())
+    return names_.migratetypes[migratetype];
+  return absl::StrCat("migratetype_", migratetype);
+}
+
+Zone Aggregator::BuildZone(Zone zone, const Totals& totals,
+                           const std::vector<Node>& nodes) const {
+  const auto name =
+      std::find(names_.zones.begin(), names_.zones.end(), zone.name);
+  const auto total = totals.find(
+      {zone.nid, static_cast<unsigned>(name - names_.zones.begin())});
+  if (total == totals.end()) return zone;
+
+  const auto node =
+      std::find_if(nodes.begin(), nodes.end(),
+                   [&](const Node& n) { return n.nid == zone.nid; });
+  // A counter that lags cannot rule a reading out.
+  const std::optional<uint64_t> outstanding =
+      node != nodes.end() && node->counters_exact ? node->outstanding()
+                                                  : std::nullopt;
+  const NodeCandidates all = CandidatesOf(zone.nid, totals);
+  zone.oldest_look = total->second.oldest_look;
+  for (size_t m = 0; m < total->second.cells.size(); ++m) {
+    const census_cell& cell = total->second.cells[m];
+    const auto seen = [](uint64_t pages) { return pages > 0; };
+    const bool known =
+        m < names_.migratetypes.size() && !names_.migratetypes[m].empty();
+    if (!known &&
+        std::none_of(std::begin(cell.pages), std::end(cell.pages), seen))
+      continue;
+    MigratetypePages pages{.migratetype = MigratetypeName(m)};
+    std::copy(std::begin(cell.pages), std::end(cell.pages),
+              pages.pages.begin());
+    AssignPins(cell, all.large, all.exact, outstanding, pages);
+    zone.migratetypes.push_back(std::move(pages));
+  }
+  return zone;
+}
+
+std::vector<BlockCount> Aggregator::CountBlocks() const {
+  std::map<std::tuple<int, std::string, std::string>, uint64_t> counts;
+  for (const MemoryBlock& block : blocks_.blocks)
+    ++counts[{block.nid, block.zone, block.state}];
+  std::vector<BlockCount> result;
+  for (const auto& [key, blocks] : counts)
+    result.push_back(
+        {std::get<0>(key), std::get<1>(key), std::get<2>(key), blocks});
+  return result;
+}
+
+Snapshot Aggregator::Build(Timestamp now) {
+  Snapshot snapshot{.generation = ++generation_,
+                    .time = now,
+                    .started = started_,
+                    .host = host_,
+                    .facts = facts_,
+                    .block_size_bytes = blocks_.block_size_bytes,
+                    .blocks = CountBlocks(),
+                    .migrations = migrations_,
+                    .census = totals_};
+  for (const auto& [name, collector] : collectors_)
+    snapshot.collectors.push_back(collector);
+  const Totals totals = AddUp();
+  for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, totals, now));
+  for (const Zone& zone : zones_)
+    snapshot.zones.push_back(BuildZone(zone, totals, snapshot.nodes));
+  return snapshot;
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_AGGREGATOR_H_
+#define PINWATCH_DAEMON_AGGREGATOR_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/host_files.h"
+#include "daemon/snapshot.h"
+#include "daemon/source.h"
+
+namespace pinwatch {
+
+// Folds what the source and the host's files say into Snapshots. It has no
+// clock, does no I/O and starts no thread: the same calls give the same
+// Snapshot.
+class Aggregator {
+ public:
+  Aggregator(HostInfo host, KernelNames names, std::vector<Fact> facts,
+             Timestamp started);
+
+  void SetZones(std::vector<Zone> zones);
+
+  // Looks at blocks that are no longer online are forgotten.
+  void SetBlocks(MemoryBlocks blocks);
+
+  // Call it before and after the looks that are to be set against it.
+  void SetNodeCounters(Timestamp time,
+                       const std::vector<NodeCounterReading>& readings);
+
+  // The counters could not be read: from here on they are unknown.
+  void ForgetNodeCounters();
+
+  void AddLook(BlockLook look);
+  void SetMigrations(std::vector<Migrations> migrations);
+  void SetCollector(Collector collector);
+  void FinishRound() { ++totals_.rounds; }
+
+  // Nodes of the zones, by number.
+  std::vector<int> nids() const;
+
+  // Online blocks whose last look is older than `monotonic_ns`, or that were
+  // never looked at, the longest unseen first.
+  std::vector<uint64_t> BlocksUnseenSince(int64_t monotonic_ns) const;
+
+  // Online blocks whose look may no longer tell the pins: never looked at, or a
+  // counter of their node has moved since.
+  std::vector<uint64_t> StaleBlocks() const;
+
+  uint64_t block_size_bytes() const { return blocks_.block_size_bytes; }
+
+  Snapshot Build(Timestamp now);
+
+ private:
+  struct NodeState {
+    NodeCounterReading reading;
+    // First and last time the counters stood as they do.
+    Timestamp unchanged_since;
+    Timestamp last_read;
+    std::optional<int64_t> drift_references;
+    Timestamp drift_time;
+  };
+
+  // All looks of one zone of a node, added up.
+  struct ZoneTotals {
+    std::array<census_cell, PINWATCH_MAX_MIGRATETYPES> cells{};
+    std::optional<Timestamp> oldest_look;
+  };
+  using ZoneKey = std::pair<int, unsigned>;  // nid, zone
+  using Totals = std::map<ZoneKey, ZoneTotals>;
+
+  // What reads as pins on a node, in references.
+  struct NodeCandidates {
+    uint64_t large = 0;  // of large folios
+    uint64_t exact = 0;  // of pages of order 0 with the exact shape of pins
+  };
+
+  Totals AddUp() const;
+  static NodeCandidates CandidatesOf(int nid, const Totals& totals);
+  bool IsStale(const MemoryBlock& block) const;
+  bool IsCurrent(int nid) const;
+  Node BuildNode(int nid, const Totals& totals, Timestamp now);
+  Zone BuildZone(Zone zone, const Totals& totals,
+                 const std::vector<Node>& nodes) const;
+  std::vector<BlockCount> CountBlocks() const;
+  std::string MigratetypeName(size_t migratetype) const;
+
+  const HostInfo host_;
+  const KernelNames names_;
+  const std::vector<Fact> facts_;
+  const Timestamp started_;
+
+  std::vector<Zone> zones_;
+  MemoryBlocks blocks_;
+  std::map<int, NodeState> nodes_;
+  std::map<uint64_t, BlockLook> looks_;  // by block id
+  std::vector<Migrations> migrations_;
+  std::map<std::string, Collector> collectors_;
+  CensusTotals totals_;
+  uint64_t generation_ = 0;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_AGGREGATOR_H_

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_ASKER_H_
+#define PINWATCH_DAEMON_ASKER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "daemon/snapshot.h"
+
+namespace pinwatch {
+
+// Asks the thread that owns the state to look afresh. Any thread may call it.
+//
+// `answer` is called once, with a snapshot in which no look at a memory block
+// is older than max_age_ns, or with the latest one where the census is not
+// observable; with null when the daemon ends before that. It runs on the
+// owning thread and must not block.
+using Answer = std::function<void(std::shared_ptr<const Snapshot>)>;
+using AskForLook = std::function<void(int64_t max_age_ns, Answer answer)>;
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_ASKER_H_

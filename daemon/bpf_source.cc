@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/bpf_source.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "bpf/census.skel.h"
+#include "bpf/migrate.skel.h"
+#include "daemon/clock.h"
+
+namespace pinwatch {
+namespace {
+
+// A reading of the node counters is taken again until two agree, since CPUs
+// fold their differences in meanwhile; under a storm of pins they never do.
+constexpr int kCounterTries = 8;
+
+// Pages of a section, the largest stretch whose struct pages stand together.
+constexpr uint64_t kSectionPages = 1 << 15;
+
+// Runs a BPF_PROG_TYPE_SYSCALL program; its return value, or -errno.
+template <typename Context>
+int Run(const bpf_program* program, Context& context) {
+  LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context,
+              .ctx_size_in = sizeof(context));
+  const int error = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
+  return error ? error : static_cast<int>(options.retval);
+}
+
+void Add(const census_cell& from, census_cell& to) {
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
+  to.large_pin_refs += from.large_pin_refs;
+  to.exact_pin_refs += from.exact_pin_refs;
+  to.loose_pin_refs += from.loose_pin_refs;
+}
+
+void Add(const census_result& from, BlockLook& to) {
+  auto zone = std::find_if(to.zones.begin(), to.zones.end(), [&](auto& z) {
+    return z.nid == static_cast<int>(from.nid) && z.zone == from.zone;
+  });
+  if (zone == to.zones.end())
+    zone = to.zones.insert(
+        zone, {.nid = static_cast<int>(from.nid), .zone = from.zone});
+  for (size_t m = 0; m < zone->cells.size(); ++m)
+    Add(from.cells[m], zone->cells[m]);
+}
+
+Fact MakeFact(std::string name, std::string source,
+              const absl::Status& status) {
+  if (status.ok()) return {std::move(name), true, std::move(source), ""};
+  return {std::move(name), false, "", std::string(status.message())};
+}
+
+// Whether /proc/zoneinfo has the zone span that page.
+bool Spans(const Zoneinfo& info, const ZoneLook& look, uint64_t pfn) {
+  return std::any_of(info.zones.begin(), info.zones.end(), [&](auto& zone) {
+    return zone.nid == look.nid && look.zone < info.zone_names.size() &&
+           zone.name == info.zone_names[look.zone] && zone.start_pfn <= pfn &&
+           pfn < zone.start_pfn + zone.spanned_pages;
+  });
+}
+
+}  // namespace
+
+void BpfSource::DestroyCensus(census_bpf* census) {
+  census_bpf__destroy(census);
+}
+
+void BpfSource::DestroyMigrations(migrate_bpf* migrations) {
+  migrate_bpf__destroy(migrations);
+}
+
+BpfSource::~BpfSource() = default;
+
+std::string BpfSource::LibbpfVersion() {
+  return absl::StrCat(libbpf_major_version(), ".", libbpf_minor_version());
+}
+
+std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
+  auto source = std::unique_ptr<BpfSource>(new BpfSource);
+  source->names_.zones = zoneinfo.zone_names;
+
+  absl::Status census, migrations;
+  const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
+  if (!types) {
+    census = migrations = absl::FailedPreconditionError(
+        "the kernel tells no types at /sys/kernel/btf/vmlinux (built without "
+        "CONFIG_DEBUG_INFO_BTF)");
+  } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
+    census = migrations = layout.status();
+  } else {
+    source->names_.migratetypes = layout->migratetypes;
+    source->names_.migrate_reasons = layout->migrate_reasons;
+    source->names_.migrate_modes = layout->migrate_modes;
+    census = source->OpenCensus(*layout);
+    if (census.ok()) census = source->CheckLayout(zoneinfo);
+    migrations = source->OpenMigrations(*layout);
+  }
+  if (!census.ok()) source->census_.reset();
+  if (!migrations.ok()) source->migrations_.reset();
+
+  source->facts_ = {
+      MakeFact("census", "BPF reads struct page of every online memory block",
+               census),
+      MakeFact("migrations", "BPF on tracepoint migrate:mm_migrate_pages",
+               migrations),
+      MakeFact("node_counters",
+               "nr_foll_pin_*, every CPU's pending difference added", census),
+  };
+  if (!census.ok()) {
+    // sysfs has the counters too, if without the differences.
+    Fact& counters = source->facts_.back();
+    counters.observable = ReadNodeVmstat("", {0}).ok();
+    counters.source =
+        "nr_foll_pin_* in sysfs, which lags by up to 125 a CPU each way";
+  }
+  return source;
+}
+
+absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
+  if (absl::Status status = RequireKernelReads(""); !status.ok()) return status;
+  if (absl::Status status = RequireSymbols(
+          "/proc/kallsyms",
+          {"vmemmap_base", "mem_section", "node_data", "__per_cpu_offset"});
+      !status.ok())
+    return status;
+  const absl::StatusOr<uint32_t> nr_cpus = CountPossibleCpus("");
+  if (!nr_cpus.ok()) return nr_cpus.status();
+  nr_cpus_ = *nr_cpus;
+
+  census_.reset(census_bpf__open());
+  if (!census_) return absl::ErrnoToStatus(errno, "open the census programs");
+  census_->rodata->nid_shift = layout.nid_shift;
+  census_->rodata->zone_shift = layout.zone_shift;
+  census_->rodata->zone_mask = layout.zone_mask;
+  bpf_program__set_autoload(census_->progs.census__bulk, true);
+  bpf_program__set_autoload(census_->progs.node_counters__syscall, true);
+  if (const int error = census_bpf__load(census_.get()))
+    return absl::ErrnoToStatus(
+        -error,
+        "the kernel refuses the census programs (--log.level debug "
+        "shows its reasons)");
+  return absl::OkStatus();
+}
+
+// Reads the first pages of every zone. A zone begins where no other does, but
+// another node's may span it: any zone that spans the page will do.
+absl::Status BpfSource::CheckLayout(const Zoneinfo& zoneinfo) {
+  bool seen = false;
+  for (const Zone& zone : zoneinfo.zones) {
+    if (zone.managed_pages == 0) continue;
+    const auto look = LookAt(zone.start_pfn, zone.start_pfn + 1);
+    if (!look.ok()) return look.status();
+    if (look->zones.empty()) continue;
+    if (!Spans(zoneinfo, look->zones.front(), zone.start_pfn))
+      return absl::FailedPreconditionError(absl::StrCat(
+          "struct page of pfn ", zone.start_pfn, " names node ",
+          look->zones.front().nid, " and zone ", look->zones.front().zone,
+          ", /proc/zoneinfo has it in node ", zone.nid, " ", zone.name));
+    seen = true;
+  }
+  if (!seen)
+    return absl::FailedPreconditionError(
+        "no zone of /proc/zoneinfo has a struct page where it begins");
+  return absl::OkStatus();
+}
+
+absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
+  migrations_.reset(migrate_bpf__open());
+  if (!migrations_)
+    return absl::ErrnoToStatus(errno, "open the migration program");
+  if (layout.migrate_args == 7)
+    bpf_program__set_autoload(migrations_->progs.migrate__tp_btf_7_args, true);
+  else if (layout.migrate_args == 8)
+    bpf_program__set_autoload(migrations_->progs.migrate__tp_btf_8_args, true);
+  else
+    return absl::FailedPreconditionError(
+        "the kernel has no tracepoint migrate:mm_migrate_pages of a form that "
+        "is known here");
+  if (const int error = migrate_bpf__load(migrations_.get()))
+    return absl::ErrnoToStatus(-error, "the kernel refuses the program");
+  if (const int error = migrate_bpf__attach(migrations_.get()))
+    return absl::ErrnoToStatus(-error, "attach to mm_migrate_pages");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
+                                            uint64_t end_pfn) {
+  if (!census_) return absl::UnavailableError("the census is not observable");
+  const int64_t cpu_start = ThreadCpuNs();
+  BlockLook look;
+  for (uint64_t pfn = start_pfn; pfn < end_pfn;) {
+    census_request request = {
+        .start_pfn = pfn,
+        .end_pfn = std::min({end_pfn, (pfn / kSectionPages + 1) * kSectionPages,
+                             pfn + PINWATCH_CENSUS_PAGES}),
+    };
+    if (const int error = Run(census_->progs.census__bulk, request))
+      return absl::ErrnoToStatus(-error, "run the census program");
+    const census_result& result = census_->bss->census_result;
+    if (result.status == CENSUS_CHANGED) {
+      look.status = CENSUS_CHANGED;
+      look.zones.clear();
+      break;
+    }
+    if (result.status == CENSUS_OK) {
+      look.status = CENSUS_OK;
+      look.steps += result.steps;
+      Add(result, look);
+    }
+    // A result that does not advance would hold us here for ever.
+    if (result.next_pfn <= pfn)
+      return absl::InternalError("the census program does not advance");
+    pfn = result.next_pfn;
+  }
+  look.cpu_ns = ThreadCpuNs() - cpu_start;
+  return look;
+}
+
+absl::StatusOr<NodeCounterReading> BpfSource::ReadNodeCounter(int nid) {
+  node_counter_request request = {.nid = static_cast<uint32_t>(nid),
+                                  .nr_cpus = nr_cpus_};
+  const node_counters& counters = census_->bss->node_counters;
+  node_counters last{};
+  for (int i = 0; i < kCounterTries; ++i) {
+    if (Run(census_->progs.node_counters__syscall, request))
+      return absl::UnavailableError(
+          absl::StrCat("the counters of node ", nid, " cannot be read"));
+    const bool agrees = i > 0 && last.acquired == counters.acquired &&
+                        last.released == counters.released;
+    last = {.acquired = counters.acquired, .released = counters.released};
+    if (agrees) break;
+  }
+  return NodeCounterReading{
+      .nid = nid,
+      .acquired = static_cast<uint64_t>(std::max<int64_t>(last.acquired, 0)),
+      .released = static_cast<uint64_t>(std::max<int64_t>(last.released, 0)),
+      .exact = true};
+}
+
+absl::StatusOr<std::vector<NodeCounterReading>> BpfSource::ReadNodeCounters(
+    const std::vector<int>& nids) {
+  if (!census_) return ReadNodeVmstat("", nids);
+  std::vector<NodeCounterReading> readings;
+  for (int nid : nids) {
+    absl::StatusOr<NodeCounterReading> reading = ReadNodeCounter(nid);
+    if (!reading.ok()) return reading.status();
+    readings.push_back(*reading);
+  }
+  return readings;
+}
+
+absl::StatusOr<std::vector<Migrations>> BpfSource::ReadMigrations() {
+  if (!migrations_)
+    return absl::UnavailableError("migrations are not observable");
+  const bpf_map* map = migrations_->maps.migrate_counters;
+  const int nr_cpus = libbpf_num_possible_cpus();
+  if (nr_cpus < 0) return absl::ErrnoToStatus(-nr_cpus, "count CPUs");
+  std::vector<migrate_counters> per_cpu(nr_cpus);
+  std::vector<Migrations> result;
+  for (uint32_t key = 0; key < bpf_map__max_entries(map); ++key) {
+    const uint32_t reason = key / PINWATCH_MAX_MIGRATE_MODES;
+    const uint32_t mode = key % PINWATCH_MAX_MIGRATE_MODES;
+    const auto name = [](const std::vector<std::string>& names, uint32_t i) {
+      return i < names.size() ? names[i] : std::string();
+    };
+    Migrations row{.reason = name(names_.migrate_reasons, reason),
+                   .mode = name(names_.migrate_modes, mode)};
+    if (const int error =
+            bpf_map__lookup_elem(map, &key, sizeof(key), per_cpu.data(),
+                                 per_cpu.size() * sizeof(migrate_counters), 0))
+      return absl::ErrnoToStatus(-error, "read the migration counters");
+    for (const migrate_counters& one : per_cpu) {
+      row.counters.calls += one.calls;
+      row.counters.succeeded_pages += one.succeeded_pages;
+      row.counters.failed_pages += one.failed_pages;
+      row.counters.thp_succeeded += one.thp_succeeded;
+      row.counters.thp_failed += one.thp_failed;
+      row.counters.thp_split += one.thp_split;
+    }
+    // A number without a word is shown only when something was counted there.
+    const bool named = !row.reason.empty() && !row.mode.empty();
+    if (!named && row.counters.calls == 0) continue;
+    if (row.reason.empty()) row.reason = absl::StrCat("reason_", reason);
+    if (row.mode.empty()) row.mode = absl::StrCat("mode_", mode);
+    result.push_back(std::move(row));
+  }
+  return result;
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_BPF_SOURCE_H_
+#define PINWATCH_DAEMON_BPF_SOURCE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/host_files.h"
+#include "daemon/probes.h"
+#include "daemon/source.h"
+
+struct census_bpf;
+struct migrate_bpf;
+
+namespace pinwatch {
+
+// Owns a C object by its release function.
+template <auto Free>
+struct Deleter {
+  template <typename T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+// The running kernel, through BPF programs. What it refuses is a fact that is
+// not observable, never a reason not to start.
+class BpfSource : public Source {
+ public:
+  // `zoneinfo` gives the zones' names and proves that node and zone are read
+  // from the right bits.
+  static std::unique_ptr<BpfSource> Open(const Zoneinfo& zoneinfo);
+  ~BpfSource() override;
+
+  const std::vector<Fact>& facts() const override { return facts_; }
+  const KernelNames& names() const override { return names_; }
+  absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn,
+                                   uint64_t end_pfn) override;
+  absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
+      const std::vector<int>& nids) override;
+  absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
+
+  // Version of the libbpf in use, such as "1.1".
+  static std::string LibbpfVersion();
+
+ private:
+  BpfSource() = default;
+
+  absl::Status OpenCensus(const KernelLayout& layout);
+  absl::Status OpenMigrations(const KernelLayout& layout);
+  absl::Status CheckLayout(const Zoneinfo& zoneinfo);
+  absl::StatusOr<NodeCounterReading> ReadNodeCounter(int nid);
+
+  static void DestroyCensus(census_bpf* census);
+  static void DestroyMigrations(migrate_bpf* migrations);
+
+  std::vector<Fact> facts_;
+  KernelNames names_;
+  uint32_t nr_cpus_ = 0;
+  std::unique_ptr<census_bpf, Deleter<DestroyCensus>> census_;
+  std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_BPF_SOURCE_H_

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/loop.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "daemon/clock.h"
+#include "daemon/host_files.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr int64_t kTickNs = 1'000'000'000;
+
+// How long looks may hold up everything else.
+constexpr int64_t kSliceNs = 100'000'000;
+
+// A small host can follow every change of its counters at once for this long,
+// a large one pays a round back later.
+constexpr int64_t kCensusBurstNs = 1'000'000'000;
+
+// Reading the state of 16,384 memory blocks takes a while: as often as its
+// share of the CPU allows, but on small hosts with every tick.
+constexpr double kBlockListShare = 0.001;
+constexpr int64_t kBlockListBurstNs = 50'000'000;
+
+constexpr uint64_t kPageBytes = 4096;
+
+bool IsReadable(int fd) {
+  pollfd stop{.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&stop, 1, 0) > 0;
+}
+
+bool IsObservable(const std::vector<Fact>& facts, const std::string& name) {
+  return std::any_of(facts.begin(), facts.end(), [&](const Fact& fact) {
+    return fact.name == name && fact.observable;
+  });
+}
+
+// Times one reader and notes how it fared.
+template <typename Read>
+void Collect(Aggregator& aggregator, std::string name, Read read) {
+  const int64_t start = Now().monotonic_ns;
+  const absl::Status status = read();
+  aggregator.SetCollector({.name = std::move(name),
+                           .success = status.ok(),
+                           .duration_ns = Now().monotonic_ns - start,
+                           .error = std::string(status.message())});
+}
+
+}  // namespace
+
+Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
+           Published<Snapshot>* published)
+    : root_(std::move(options.root)),
+      source_(source),
+      aggregator_(std::move(aggregator)),
+      published_(published),
+      census_observable_(IsObservable(source->facts(), "census")),
+      budget_(options.census_cpu_share, kCensusBurstNs),
+      block_list_budget_(kBlockListShare, kBlockListBurstNs),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+Loop::~Loop() { close(wake_fd_); }
+
+void Loop::Run(int stop_fd) {
+  do {
+    const int64_t now = Now().monotonic_ns;
+    const bool tick = now >= next_tick_ns_;
+    if (tick) {
+      next_tick_ns_ = now + kTickNs;
+      ReadHost();
+      ReadCounters();
+    }
+    TakeQuestions();
+    PlanLooks();
+    const bool looked = !pending_.empty();
+    WorkOnLooks(stop_fd);
+    if (looked && pending_.empty()) FinishRound();
+    // Until the first round is complete nothing is known of the pins.
+    if (!published_->Get() && !pending_.empty()) continue;
+    if (tick || looked || !questions_.empty()) Publish();
+  } while (!ShouldStop(stop_fd));
+
+  std::vector<Asked> unanswered;
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+    unanswered.swap(asked_);
+  }
+  for (Question& question : questions_) question.answer(nullptr);
+  for (Asked& question : unanswered) question.answer(nullptr);
+}
+
+void Loop::Ask(int64_t max_age_ns, Answer answer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      asked_.push_back({max_age_ns, std::move(answer)});
+      const uint64_t one = 1;
+      // Fails only when the counter is full, and then it is readable anyway.
+      [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
+      return;
+    }
+  }
+  answer(nullptr);
+}
+
+void Loop::ReadHost() {
+  Collect(aggregator_, "zones", [&] {
+    absl::StatusOr<Zoneinfo> info = ReadZoneinfo(root_);
+    if (info.ok()) aggregator_.SetZones(std::move(info->zones));
+    return info.status();
+  });
+  block_list_budget_.Refill(Now().monotonic_ns);
+  if (block_list_budget_.HasLeft()) ReadBlocks();
+  if (IsObservable(source_->facts(), "migrations"))
+    Collect(aggregator_, "migrations", [&] {
+      auto migrations = source_->ReadMigrations();
+      if (migrations.ok()) aggregator_.SetMigrations(*std::move(migrations));
+      return migrations.status();
+    });
+}
+
+void Loop::ReadBlocks() {
+  const int64_t start = ThreadCpuNs();
+  Collect(aggregator_, "blocks", [&] {
+    absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks(root_);
+    if (blocks.ok()) aggregator_.SetBlocks(*std::move(blocks));
+    return blocks.status();
+  });
+  block_list_budget_.Spend(ThreadCpuNs() - start);
+}
+
+void Loop::ReadCounters() {
+  if (!IsObservable(source_->facts(), "node_counters")) return;
+  Collect(aggregator_, "node_counters", [&] {
+    const Timestamp time = Now();
+    const auto readings = source_->ReadNodeCounters(aggregator_.nids());
+    if (readings.ok())
+      aggregator_.SetNodeCounters(time, *readings);
+    else
+      aggregator_.ForgetNodeCounters();
+    return readings.status();
+  });
+}
+
+void Loop::TakeQuestions() {
+  std::vector<Asked> asked;
+  {
+    std::lock_guard lock(mutex_);
+    asked.swap(asked_);
+  }
+  if (asked.empty()) return;
+  ReadBlocks();
+  ReadCounters();
+  const int64_t now = Now().monotonic_ns;
+  for (Asked& question : asked)
+    questions_.push_back(
+        {now - question.max_age_ns, std::move(question.answer)});
+}
+
+// Looks that somebody waits for come at once. Those that a moved counter makes
+// due come while the budget lasts; the slow rotation over all blocks spends
+// only what would otherwise go to waste.
+void Loop::PlanLooks() {
+  if (!census_observable_) return;
+  for (const Question& question : questions_)
+    AddPending(aggregator_.BlocksUnseenSince(question.unseen_since_ns));
+  budget_.Refill(Now().monotonic_ns);
+  if (!pending_.empty()) return;
+  const bool first = !published_->Get();
+  if (first || budget_.HasLeft()) AddPending(aggregator_.StaleBlocks());
+  if (pending_.empty() && budget_.IsFull()) {
+    const auto oldest = aggregator_.BlocksUnseenSince(Now().monotonic_ns);
+    if (!oldest.empty()) AddPending({oldest.front()});
+  }
+}
+
+void Loop::AddPending(const std::vector<uint64_t>& blocks) {
+  const std::set<uint64_t> known(pending_.begin(), pending_.end());
+  std::copy_if(blocks.begin(), blocks.end(), std::back_inserter(pending_),
+               [&](uint64_t block) { return !known.count(block); });
+  round_blocks_ += pending_.size() - known.size();
+}
+
+void Loop::WorkOnLooks(int stop_fd) {
+  const int64_t start = Now().monotonic_ns;
+  while (!pending_.empty()) {
+    const uint64_t block = pending_.front();
+    pending_.pop_front();
+    LookAt(block);
+    if (Now().monotonic_ns - start > kSliceNs || IsReadable(stop_fd)) break;
+  }
+  round_ns_ += Now().monotonic_ns - start;
+}
+
+void Loop::LookAt(uint64_t block) {
+  const uint64_t pages = aggregator_.block_size_bytes() / kPageBytes;
+  const Timestamp time = Now();
+  absl::StatusOr<BlockLook> look =
+      source_->LookAt(block * pages, (block + 1) * pages);
+  if (!look.ok()) {
+    census_status_.Update(look.status());
+    // A block that cannot be read was looked at all the same: it must not
+    // come round again at once.
+    look = BlockLook{};
+  }
+  look->block_id = block;
+  look->time = time;
+  budget_.Spend(look->cpu_ns);
+  aggregator_.AddLook(*std::move(look));
+}
+
+void Loop::FinishRound() {
+  // Read again: only counters that did not move meanwhile vouch for the looks.
+  ReadCounters();
+  if (round_blocks_ >= aggregator_.BlocksUnseenSince(INT64_MAX).size())
+    aggregator_.FinishRound();
+  aggregator_.SetCollector({.name = "census",
+                            .success = census_status_.ok(),
+                            .duration_ns = round_ns_,
+                            .error = std::string(census_status_.message())});
+  census_status_ = absl::OkStatus();
+  round_blocks_ = 0;
+  round_ns_ = 0;
+}
+
+void Loop::Publish() {
+  auto snapshot = std::make_shared<const Snapshot>(aggregator_.Build(Now()));
+  published_->Set(snapshot);
+  if (!pending_.empty()) return;
+  std::vector<Question> answered;
+  answered.swap(questions_);
+  for (Question& question : answered) question.answer(snapshot);
+}
+
+// Sleeps until there is something to do. True when it is to stop.
+bool Loop::ShouldStop(int stop_fd) {
+  const int64_t left_ns = next_tick_ns_ - Now().monotonic_ns;
+  const int timeout_ms =
+      pending_.empty()
+          ? static_cast<int>(std::max<int64_t>(left_ns, 0) / 1'000'000 + 1)
+          : 0;
+  pollfd fds[] = {{.fd = stop_fd, .events = POLLIN, .revents = 0},
+                  {.fd = wake_fd_, .events = POLLIN, .revents = 0}};
+  if (poll(fds, 2, timeout_ms) > 0 && fds[1].revents) {
+    uint64_t count;
+    [[maybe_unused]] const ssize_t n = read(wake_fd_, &count, sizeof(count));
+  }
+  return fds[0].revents != 0;
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_LOOP_H_
+#define PINWATCH_DAEMON_LOOP_H_
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "daemon/aggregator.h"
+#include "daemon/asker.h"
+#include "daemon/cpu_budget.h"
+#include "daemon/published.h"
+#include "daemon/source.h"
+
+namespace pinwatch {
+
+struct LoopOptions {
+  double census_cpu_share = 0.001;  // of one CPU, for looks nobody asked for
+  std::string root;  // directory that /proc and /sys are in; tests set it
+};
+
+// The thread that owns all mutable state: reads the source and the host's
+// files, decides which memory blocks to look at, and publishes a Snapshot
+// every second and whenever a round of looks is complete.
+class Loop {
+ public:
+  // `published` and `source` must outlive it.
+  Loop(LoopOptions options, Source* source, Aggregator aggregator,
+       Published<Snapshot>* published);
+  ~Loop();
+
+  // Runs until `stop_fd` is readable. Answers what is then still asked with
+  // null.
+  void Run(int stop_fd);
+
+  // See AskForLook.
+  void Ask(int64_t max_age_ns, Answer answer);
+
+ private:
+  struct Asked {
+    int64_t max_age_ns;
+    Answer answer;
+  };
+  struct Question {
+    int64_t unseen_since_ns;  // blocks not looked at since then are due
+    Answer answer;
+  };
+
+  void ReadHost();
+  void ReadCounters();
+  void ReadBlocks();
+  void TakeQuestions();
+  void PlanLooks();
+  void AddPending(const std::vector<uint64_t>& blocks);
+  void WorkOnLooks(int stop_fd);
+  void LookAt(uint64_t block);
+  void FinishRound();
+  void Publish();
+  bool ShouldStop(int stop_fd);
+
+  const std::string root_;
+  Source* const source_;
+  Aggregator aggregator_;
+  Published<Snapshot>* const published_;
+  const bool census_observable_;
+
+  CpuBudget budget_;
+  CpuBudget block_list_budget_;
+  int64_t next_tick_ns_ = 0;
+  std::vector<Question> questions_;  // answered when no look is pending
+  std::deque<uint64_t> pending_;     // blocks of the round under way
+  uint64_t round_blocks_ = 0;
+  int64_t round_ns_ = 0;
+  absl::Status census_status_;
+
+  const int wake_fd_;
+  std::mutex mutex_;
+  std::vector<Asked> asked_;  // guarded by mutex_
+  bool stopped_ = false;      // guarded by mutex_
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_LOOP_H_

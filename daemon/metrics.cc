@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/metrics.h"
+
+#include <array>
+#include <cassert>
+#include <functional>
+
+namespace pinwatch {
+namespace {
+
+// pinwatch is verified on x86-64 only.
+constexpr double kPageBytes = 4096;
+constexpr double kNsPerSecond = 1e9;
+constexpr size_t kMaxLabelBytes = 128;
+constexpr std::string_view kReplacement = "\uFFFD";
+
+constexpr std::array<std::string_view, NR_PAGE_CLASSES> kPageClassNames = {
+    "free",     "movable",  "pinned_large", "pinned_exact", "pinned_loose",
+    "elevated", "biased",   "kernel",       "hugetlb",      "reserved",
+    "offline",  "poisoned", "unstable"};
+static_assert(!kPageClassNames.back().empty(), "a page class has no name");
+
+double Seconds(int64_t ns) { return static_cast<double>(ns) / kNsPerSecond; }
+
+bool CensusIsObservable(const Snapshot& snapshot) {
+  return std::ranges::any_of(snapshot.facts, [](const Fact& fact) {
+    return fact.name == "census" && fact.observable;
+  });
+}
+
+// Until a block of the node has been looked at, its census figures are not 0
+// but unknown.
+bool CensusHasSeen(const Snapshot& snapshot, int nid) {
+  return std::ranges::any_of(snapshot.zones, [nid](const Zone& zone) {
+    return zone.nid == nid && zone.oldest_look;
+  });
+}
+
+// Readers of one figure for each of something. `value` is a member or a
+// function of it; of the optional ones, those that are not set are left out.
+
+template <auto value>
+void EachCollector(const Scrape& s, const Emit& emit) {
+  for (const Collector& collector : s.snapshot.collectors)
+    emit(std::invoke(value, collector), collector.name);
+}
+
+template <auto value>
+void EachZone(const Scrape& s, const Emit& emit) {
+  for (const Zone& zone : s.snapshot.zones)
+    emit(std::invoke(value, zone), zone.nid, zone.name);
+}
+
+template <auto value>
+void EachMigratetype(const Scrape& s, const Emit& emit) {
+  for (const Zone& zone : s.snapshot.zones)
+    for (const MigratetypePages& pages : zone.migratetypes)
+      emit(std::invoke(value, pages), zone.nid, zone.name, pages.migratetype);
+}
+
+template <auto value>
+void EachNode(const Scrape& s, const Emit& emit) {
+  for (const Node& node : s.snapshot.nodes)
+    if (const auto figure = std::invoke(value, node)) emit(*figure, node.nid);
+}
+
+template <auto value>
+void EachNodeSeen(const Scrape& s, const Emit& emit) {
+  for (const Node& node : s.snapshot.nodes)
+    if (CensusHasSeen(s.snapshot, node.nid))
+      emit(std::invoke(value, node), node.nid);
+}
+
+template <auto value>
+void OfCensus(const Scrape& s, const Emit& emit) {
+  if (CensusIsObservable(s.snapshot))
+    emit(std::invoke(value, s.snapshot.census));
+}
+
+template <auto value>
+void EachMigration(const Scrape& s, const Emit& emit) {
+  for (const Migrations& migrations : s.snapshot.migrations)
+    emit(std::invoke(value, migrations.counters), migrations.reason,
+         migrations.mode);
+}
+
+template <auto value>
+void OfProcess(const Scrape& s, const Emit& emit) {
+  if (s.process) emit(std::invoke(value, *s.process));
+}
+
+template <auto value>
+void OfProcessIfKnown(const Scrape& s, const Emit& emit) {
+  if (!s.process) return;
+  if (const auto figure = std::invoke(value, *s.process)) emit(*figure);
+}
+
+void ReadPages(const Scrape& s, const Emit& emit) {
+  for (const Zone& zone : s.snapshot.zones) {
+    if (zone.migratetypes.empty()) continue;
+    for (size_t i = 0; i < kPageClassNames.size(); ++i) {
+      uint64_t pages = 0;
+      for (const MigratetypePages& part : zone.migratetypes)
+        pages += part.pages[i];
+      emit(pages, zone.nid, zone.name, kPageClassNames[i]);
+    }
+  }
+}
+
+void ReadCensusLooks(const Scrape& s, const Emit& emit) {
+  if (!CensusIsObservable(s.snapshot)) return;
+  const CensusTotals& census = s.snapshot.census;
+  emit(census.blocks_looked - census.blocks_absent - census.blocks_changed,
+       "ok");
+  emit(census.blocks_absent, "absent");
+  emit(census.blocks_changed, "changed");
+}
+
+void ReadOldestLook(const Scrape& s, const Emit& emit) {
+  for (const Zone& zone : s.snapshot.zones)
+    if (zone.oldest_look)
+      emit(Seconds(zone.oldest_look->realtime_ns), zone.nid, zone.name);
+}
+
+void ReadMemoryBlocks(const Scrape& s, const Emit& emit) {
+  for (const BlockCount& count : s.snapshot.blocks)
+    emit(count.blocks, count.nid < 0 ? "unknown" : std::to_string(count.nid),
+         count.zone, count.state);
+}
+
+constexpr MetricType kGauge = MetricType::kGauge;
+constexpr MetricType kCounter = MetricType::kCounter;
+
+constexpr MetricDef kMetrics[] = {
+    {.name = "pinwatch_build_info",
+     .type = kGauge,
+     .help = "1, with what pinwatchd was built from as labels.",
+     .labels = {"version", "revision", "compiler", "libbpf"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           emit(1, s.build.version, s.build.revision, s.build.compiler,
+                s.build.libbpf);
+         }},
+    {.name = "pinwatch_kernel_feature_info",
+     .type = kGauge,
+     .help = "1 for every fact pinwatch knows of; state says whether this "
+             "kernel lets it be observed. The metrics of a fact that is "
+             "not_observable are absent, not 0.",
+     .labels = {"feature", "state"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           for (const Fact& fact : s.snapshot.facts)
+             emit(1, fact.name,
+                  fact.observable ? "observable" : "not_observable");
+         }},
+    {.name = "pinwatch_collector_success",
+     .type = kGauge,
+     .help = "1 if the collector could read its figures the last time, "
+             "otherwise 0.",
+     .labels = {"collector"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           EachCollector<&Collector::success>(s, emit);
+           emit(s.process.has_value(), "process");
+         }},
+    {.name = "pinwatch_collector_duration_seconds",
+     .type = kGauge,
+     .help = "How long the collector took the last time, in seconds.",
+     .labels = {"collector"},
+     .read = EachCollector<[](const Collector& collector) {
+       return Seconds(collector.duration_ns);
+     }>},
+    {.name = "pinwatch_failed_scrapes_total",
+     .type = kCounter,
+     .help = "Scrapes answered with 500 since collecting failed.",
+     .read = [](const Scrape& s, const Emit& emit) { emit(s.failed_scrapes); }},
+    {.name = "pinwatch_snapshot_timestamp_seconds",
+     .type = kGauge,
+     .help = "Unix time of the snapshot these figures are from, in seconds.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           emit(Seconds(s.snapshot.time.realtime_ns));
+         }},
+    {.name = "pinwatch_snapshots_total",
+     .type = kCounter,
+     .help = "Snapshots published since pinwatchd started.",
+     .read = [](const Scrape& s,
+                const Emit& emit) { emit(s.snapshot.generation); }},
+
+    {.name = "process_cpu_seconds_total",
+     .type = kCounter,
+     .help = "User and system CPU time of pinwatchd, in seconds. "
+             "Source: /proc/self/stat.",
+     .read = OfProcess<&ProcessStats::cpu_seconds>},
+    {.name = "process_resident_memory_bytes",
+     .type = kGauge,
+     .help = "Resident memory of pinwatchd, in bytes. "
+             "Source: /proc/self/stat.",
+     .read = OfProcess<&ProcessStats::resident_bytes>},
+    {.name = "process_virtual_memory_bytes",
+     .type = kGauge,
+     .help = "Virtual memory of pinwatchd, in bytes. "
+             "Source: /proc/self/stat.",
+     .read = OfProcess<&ProcessStats::virtual_bytes>},
+    {.name = "process_open_fds",
+     .type = kGauge,
+     .help = "Open file descriptors of pinwatchd. Source: /proc/self/fd.",
+     .read = OfProcessIfKnown<&ProcessStats::open_fds>},
+    {.name = "process_max_fds",
+     .type = kGauge,
+     .help = "File descriptors pinwatchd may open. "
+             "Source: /proc/self/limits.",
+     .read = OfProcessIfKnown<&ProcessStats::max_fds>},
+    {.name = "process_start_time_seconds",
+     .type = kGauge,
+     .help = "Unix time at which pinwatchd started, in seconds. "
+             "Source: /proc/self/stat.",
+     .read = OfProcessIfKnown<&ProcessStats::start_time_seconds>},
+    {.name = "process_threads",
+     .type = kGauge,
+     .help = "Threads of pinwatchd. Source: /proc/self/stat.",
+     .read = OfProcess<&ProcessStats::threads>},
+
+    {.name = "pinwatch_node_pin_acquires_total",
+     .type = kCounter,
+     .help = "References that pins took on pages of the node since boot. "
+             "Source: the kernel's nr_foll_pin_acquired.",
+     .labels = {"numa_node"},
+     .read = EachNode<&Node::acquired>},
+    {.name = "pinwatch_node_pin_releases_total",
+     .type = kCounter,
+     .help = "References that unpins gave back on pages of the node since "
+             "boot. Source: the kernel's nr_foll_pin_released.",
+     .labels = {"numa_node"},
+     .read = EachNode<&Node::released>},
+    {.name = "pinwatch_node_pinned_references",
+     .type = kGauge,
+     .help = "Pin references held on pages of the node now: acquired less "
+             "released. Source: the kernel's nr_foll_pin counters.",
+     .labels = {"numa_node"},
+     .read = EachNode<&Node::outstanding>},
+    {.name = "pinwatch_node_counters_exact",
+     .type = kGauge,
+     .help = "1 if the node's pin counters include what every CPU holds back, "
+             "0 if that may be missing.",
+     .labels = {"numa_node"},
+     .read = EachNode<[](const Node& node) {
+       return node.outstanding() ? std::optional(node.counters_exact)
+                                 : std::nullopt;
+     }>},
+    {.name = "pinwatch_census_references",
+     .type = kGauge,
+     .help = "Pin references read from the pages of the node, by every "
+             "reading. Source: census of struct page.",
+     .labels = {"numa_node"},
+     .read = EachNodeSeen<&Node::census_references>},
+    {.name = "pinwatch_census_current",
+     .type = kGauge,
+     .help = "1 if no pin was taken or given back on the node since its "
+             "oldest look, so that the census holds now; otherwise 0.",
+     .labels = {"numa_node"},
+     .read = EachNodeSeen<&Node::census_current>},
+    {.name = "pinwatch_census_drift_references",
+     .type = kGauge,
+     .help = "References held by the node's counters less those the census "
+             "read, over the last looks during which no counter moved.",
+     .labels = {"numa_node"},
+     .read = EachNode<&Node::drift_references>},
+    {.name = "pinwatch_census_drift_timestamp_seconds",
+     .type = kGauge,
+     .help = "Unix time at which the drift was last measured, in seconds.",
+     .labels = {"numa_node"},
+     .read = EachNode<[](const Node& node) -> std::optional<double> {
+       if (!node.drift_time) return std::nullopt;
+       return Seconds(node.drift_time->realtime_ns);
+     }>},
+
+    {.name = "pinwatch_census_rounds_total",
+     .type = kCounter,
+     .help = "Complete passes of the census over all online memory blocks.",
+     .read = OfCensus<&CensusTotals::rounds>},
+    {.name = "pinwatch_census_looks_total",
+     .type = kCounter,
+     .help = "Looks of the census at a memory block: ok, absent (no struct "
+             "pages there) or changed (went offline under the look).",
+     .labels = {"result"},
+     .read = ReadCensusLooks},
+    {.name = "pinwatch_census_pages_total",
+     .type = kCounter,
+     .help = "Pages the census has looked at.",
+     .read = OfCensus<&CensusTotals::pages>},
+    {.name = "pinwatch_census_steps_total",
+     .type = kCounter,
+     .help = "Steps of the census; a free range or a large folio is one step.",
+     .read = OfCensus<&CensusTotals::steps>},
+    {.name = "pinwatch_census_cpu_seconds_total",
+     .type = kCounter,
+     .help = "CPU time the census has taken, in seconds.",
+     .read = OfCensus<[](const CensusTotals& census) {
+       return Seconds(census.cpu_ns);
+     }>},
+    {.name = "pinwatch_census_oldest_look_timestamp_seconds",
+     .type = kGauge,
+     .help = "Unix time of the oldest look behind the zone's census figures, "
+             "in seconds.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = ReadOldestLook},
+
+    {.name = "pinwatch_zone_managed_pages",
+     .type = kGauge,
+     .help = "Pages of the zone that the buddy allocator manages. "
+             "Source: /proc/zoneinfo.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = EachZone<&Zone::managed_pages>},
+    {.name = "pinwatch_zone_present_pages",
+     .type = kGauge,
+     .help = "Pages of the zone without its holes. Source: /proc/zoneinfo.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = EachZone<&Zone::present_pages>},
+    {.name = "pinwatch_memory_block_size_bytes",
+     .type = kGauge,
+     .help = "Size of a memory block, in bytes. "
+             "Source: /sys/devices/system/memory.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.block_size_bytes) emit(s.snapshot.block_size_bytes);
+         }},
+    {.name = "pinwatch_memory_blocks",
+     .type = kGauge,
+     .help = "Memory blocks by state. Source: /sys/devices/system/memory.",
+     .labels = {"numa_node", "mem_zone", "state"},
+     .read = ReadMemoryBlocks},
+
+    {.name = "pinwatch_pinned_pages",
+     .type = kGauge,
+     .help = "Pages that are pinned: the node's counters leave no other "
+             "reading. Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "migratetype"},
+     .read = EachMigratetype<[](const MigratetypePages& pages) {
+       return pages.confirmed.pages;
+     }>},
+    {.name = "pinwatch_pinned_bytes",
+     .type = kGauge,
+     .help = "Size of the pages that are pinned, in bytes. "
+             "Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "migratetype"},
+     .read = EachMigratetype<[](const MigratetypePages& pages) {
+       return static_cast<double>(pages.confirmed.pages) * kPageBytes;
+     }>},
+    {.name = "pinwatch_pinned_references",
+     .type = kGauge,
+     .help = "Pin references held on the pages that are pinned. "
+             "Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "migratetype"},
+     .read = EachMigratetype<[](const MigratetypePages& pages) {
+       return pages.confirmed.references;
+     }>},
+    {.name = "pinwatch_possible_pinned_pages",
+     .type = kGauge,
+     .help = "Pages that read as pinned, while plain references would read "
+             "the same. Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "migratetype"},
+     .read = EachMigratetype<[](const MigratetypePages& pages) {
+       return pages.possible.pages;
+     }>},
+    {.name = "pinwatch_possible_pinned_references",
+     .type = kGauge,
+     .help = "Pin references read from the pages that are possibly pinned. "
+             "Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "migratetype"},
+     .read = EachMigratetype<[](const MigratetypePages& pages) {
+       return pages.possible.references;
+     }>},
+    {.name = "pinwatch_pages",
+     .type = kGauge,
+     .help = "Pages by what stands in them, each in one class. "
+             "Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone", "class"},
+     .read = ReadPages},
+
+    {.name = "pinwatch_migrate_calls_total",
+     .type = kCounter,
+     .help = "Calls of the kernel's migrate_pages.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::calls>},
+    {.name = "pinwatch_migrate_succeeded_pages_total",
+     .type = kCounter,
+     .help = "Pages that migrate_pages moved.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::succeeded_pages>},
+    {.name = "pinwatch_migrate_failed_pages_total",
+     .type = kCounter,
+     .help = "Pages that migrate_pages could not move.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::failed_pages>},
+    {.name = "pinwatch_migrate_thp_succeeded_total",
+     .type = kCounter,
+     .help = "Transparent huge pages that migrate_pages moved whole.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::thp_succeeded>},
+    {.name = "pinwatch_migrate_thp_failed_total",
+     .type = kCounter,
+     .help = "Transparent huge pages that migrate_pages could not move.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::thp_failed>},
+    {.name = "pinwatch_migrate_thp_split_total",
+     .type = kCounter,
+     .help = "Transparent huge pages that migrate_pages split.",
+     .labels = {"reason", "mode"},
+     .read = EachMigration<&migrate_counters::thp_split>},
+
+    // Last: it counts what the rows above had to leave out.
+    {.name = "pinwatch_series_dropped",
+     .type = kGauge,
+     .help = "Series left out of this scrape since there were more than the "
+             "limit.",
+     .read = [](const Scrape& s, const Emit& emit) { emit(s.series_dropped); }},
+};
+
+static_assert(std::ranges::all_of(kMetrics, HasOurPrefix),
+              "a metric's name must start with pinwatch_ or process_");
+static_assert(std::ranges::all_of(kMetrics, HasTotalIfCounter),
+              "a counter's name must end in _total, and no other name");
+static_assert(std::ranges::all_of(kMetrics, HelpIsOneLine),
+              "a help text must be one line, without \\, with a full stop");
+static_assert(std::ranges::all_of(kMetrics, LabelsAreOurs),
+              "a label has a name that Prometheus or its users take");
+static_assert(NamesAreUnique(kMetrics), "two metrics have the same name");
+constexpr const MetricDef& kSeriesDropped = *std::rbegin(kMetrics);
+static_assert(kSeriesDropped.name == "pinwatch_series_dropped");
+
+// The length of the UTF-8 character `text` starts with; 0 if it starts with
+// none. NUL counts as none: to many readers it is the end of the text.
+size_t CharacterLength(std::string_view text) {
+  const auto byte = [&](size_t i) -> unsigned {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+  };
+  const auto continues = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
+  const unsigned first = byte(0);
+  if (first >= 0x01 && first <= 0x7F) return 1;
+  if (!continues(1)) return 0;
+  if (first >= 0xC2 && first <= 0xDF) return 2;
+  if (!continues(2)) return 0;
+  const unsigned start = first << 8 | byte(1);
+  if (start >= 0xED'A0 && start <= 0xED'BF) return 0;  // surrogates
+  if (start >= 0xE0'A0 && start <= 0xEF'BF) return 3;
+  if (!continues(3)) return 0;
+  return start >= 0xF0'90 && start <= 0xF4'8F ? 4 : 0;
+}
+
+// Kernel strings hold any bytes, and one that is not UTF-8 makes Prometheus
+// refuse the whole scrape.
+std::string CleanLabel(std::string_view text) {
+  std::string clean;
+  while (!text.empty()) {
+    const size_t length = CharacterLength(text);
+    const std::string_view character =
+        length ? text.substr(0, length) : kReplacement;
+    if (clean.size() + character.size() > kMaxLabelBytes) break;
+    clean += character;
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return clean;
+}
+
+}  // namespace
+
+void Emit::Add(Series series) const {
+  if (series_->size() >= limit_) {
+    ++*dropped_;
+    return;
+  }
+  for (std::string& label : series.labels) label = CleanLabel(label);
+  series_->push_back(std::move(series));
+}
+
+std::span<const MetricDef> Metrics() { return kMetrics; }
+
+std::vector<CollectedMetric> CollectMetrics(Scrape scrape,
+                                            uint64_t max_series) {
+  std::vector<CollectedMetric> collected;
+  uint64_t room = std::max<uint64_t>(max_series, 1);
+  for (const MetricDef& metric : kMetrics) {
+    // One series is kept for the last row.
+    const uint64_t limit = &metric == &kSeriesDropped ? room : room - 1;
+    std::vector<Series> series;
+    metric.read(scrape, Emit(limit, &series, &scrape.series_dropped));
+    assert(std::ranges::all_of(series, [&](const Series& one) {
+      return one.labels.size() == metric.labels.size();
+    }));
+    room -= series.size();
+    if (!series.empty()) collected.push_back({&metric, std::move(series)});
+  }
+  return collected;
+}
+
+}  // namespace pinwatch

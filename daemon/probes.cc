@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/probes.h"
+
+#include <bpf/btf.h>
+#include <cap-ng.h>
+
+#include <bit>
+#include <fstream>
+#include <optional>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "daemon/host_files.h"
+
+namespace pinwatch {
+namespace {
+
+// struct page as the census reads it; see STRUCT_PAGE in census.bpf.c.
+constexpr int64_t kStructPageBytes = 64;
+
+struct Enumerator {
+  std::string name;
+  int64_t value;
+};
+
+std::vector<Enumerator> EnumeratorsOf(const btf* types, const char* name) {
+  std::vector<Enumerator> result;
+  const int id = btf__find_by_name_kind(types, name, BTF_KIND_ENUM);
+  if (id < 0) return result;
+  const btf_type* type = btf__type_by_id(types, id);
+  const struct btf_enum* values = btf_enum(type);
+  for (int i = 0; i < btf_vlen(type); ++i)
+    result.push_back(
+        {btf__name_by_offset(types, values[i].name_off), values[i].val});
+  return result;
+}
+
+std::optional<int64_t> SizeOf(const btf* types, const char* name,
+                              uint32_t kind) {
+  const int id = btf__find_by_name_kind(types, name, kind);
+  if (id < 0) return std::nullopt;
+  return btf__resolve_size(types, id);
+}
+
+// Names by value. `bounds` are enumerators that count or delimit the others.
+std::vector<std::string> Names(const btf* types, const char* name,
+                               absl::string_view prefix,
+                               const std::set<std::string>& bounds) {
+  std::vector<std::string> names;
+  for (const Enumerator& e : EnumeratorsOf(types, name)) {
+    if (bounds.count(e.name) || absl::StartsWith(e.name, "__")) continue;
+    if (e.value < 0 || e.value > 63) continue;
+    if (names.size() <= static_cast<size_t>(e.value)) names.resize(e.value + 1);
+    names[e.value] = absl::AsciiStrToLower(absl::StripPrefix(e.name, prefix));
+  }
+  return names;
+}
+
+// Parameters of the tracepoint, its context pointer not counted; -1: no such.
+int TracepointArgs(const btf* types, const char* name) {
+  const int id = btf__find_by_name_kind(
+      types, absl::StrCat("btf_trace_", name).c_str(), BTF_KIND_TYPEDEF);
+  if (id < 0) return -1;
+  const btf_type* type =
+      btf__type_by_id(types, btf__type_by_id(types, id)->type);
+  if (btf_is_ptr(type)) type = btf__type_by_id(types, type->type);
+  return btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
+}
+
+// page->flags has, from the top: node, zone, ... With a virtual memory map the
+// section takes no room there.
+absl::Status ReadFlagsLayout(const btf* types, KernelLayout& layout) {
+  std::optional<int64_t> nr_zones;
+  for (const Enumerator& e : EnumeratorsOf(types, "zone_type"))
+    if (e.name == "__MAX_NR_ZONES") nr_zones = e.value;
+  const auto nodemask = SizeOf(types, "nodemask_t", BTF_KIND_TYPEDEF);
+  if (!nr_zones || *nr_zones < 1 || !nodemask)
+    return absl::FailedPreconditionError(
+        "kernel types lack enum zone_type or nodemask_t");
+  const uint32_t zone_bits = std::bit_width<uint64_t>(*nr_zones - 1);
+  // A mask of up to 64 nodes is one word however few they are. Then the width
+  // is a guess, which BpfSource checks against /proc/zoneinfo.
+  const uint32_t nid_bits = std::bit_width<uint64_t>(*nodemask * 8 - 1);
+  layout.nid_shift = 64 - nid_bits;
+  layout.zone_shift = layout.nid_shift - zone_bits;
+  layout.zone_mask = (1u << zone_bits) - 1;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
+  if (SizeOf(types, "page", BTF_KIND_STRUCT) != kStructPageBytes)
+    return absl::FailedPreconditionError(
+        "struct page has not the 64 bytes the census is written for");
+  KernelLayout layout;
+  if (absl::Status status = ReadFlagsLayout(types, layout); !status.ok())
+    return status;
+  layout.migratetypes = Names(types, "migratetype", "MIGRATE_",
+                              {"MIGRATE_PCPTYPES", "MIGRATE_TYPES"});
+  layout.migrate_reasons =
+      Names(types, "migrate_reason", "MR_", {"MR_TYPES", "MR_NEVER"});
+  layout.migrate_modes = Names(types, "migrate_mode", "MIGRATE_", {});
+  if (layout.migratetypes.empty())
+    return absl::FailedPreconditionError("kernel types lack enum migratetype");
+  layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
+  return layout;
+}
+
+absl::Status RequireSymbols(const std::string& kallsyms_path,
+                            const std::vector<std::string>& symbols) {
+  std::set<std::string> missing(symbols.begin(), symbols.end());
+  std::set<std::string> hidden;
+  std::ifstream file(kallsyms_path);
+  for (std::string address, kind, line; file >> address >> kind;) {
+    std::getline(file, line);
+    const std::string name(absl::StripAsciiWhitespace(line));
+    if (!missing.erase(name)) continue;
+    if (address.find_first_not_of('0') == std::string::npos)
+      hidden.insert(name);
+  }
+  if (!missing.empty())
+    return absl::FailedPreconditionError(
+        absl::StrCat("/proc/kallsyms lacks ", absl::StrJoin(missing, ", "),
+                     " (kernel built without CONFIG_KALLSYMS_ALL or "
+                     "CONFIG_SPARSEMEM_VMEMMAP)"));
+  if (!hidden.empty())
+    return absl::FailedPreconditionError(
+        "kernel addresses are hidden: give CAP_SYSLOG and set "
+        "kernel.kptr_restrict to 0 or 1");
+  return absl::OkStatus();
+}
+
+absl::Status RequireKernelReads(const std::string& root) {
+  const std::string mode =
+      ReadSmallFile(root + "/sys/kernel/security/lockdown").value_or("");
+  if (absl::StrContains(mode, "[confidentiality]"))
+    return absl::FailedPreconditionError(
+        "the kernel is locked down (confidentiality) and lets no BPF program "
+        "read its memory: boot with lockdown=integrity or less");
+  return absl::OkStatus();
+}
+
+absl::Status RequireCapabilities() {
+  if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+    return absl::OkStatus();
+  std::vector<std::string> missing;
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_BPF))
+    missing.push_back("CAP_BPF");
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_PERFMON))
+    missing.push_back("CAP_PERFMON");
+  if (missing.empty()) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("missing ", absl::StrJoin(missing, " and "),
+                   ": run it as root, or as a service with "
+                   "AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_SYSLOG"));
+}
+
+}  // namespace pinwatch

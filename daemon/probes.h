@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_PROBES_H_
+#define PINWATCH_DAEMON_PROBES_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+struct btf;
+
+namespace pinwatch {
+
+// What the programs must know of this kernel before they are loaded, from its
+// own type information: no version number is ever compared.
+struct KernelLayout {
+  uint32_t nid_shift = 0;   // where page->flags holds the node
+  uint32_t zone_shift = 0;  // and the zone
+  uint32_t zone_mask = 0;
+  int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
+  // By value; holes are empty. Lower case, without the enum's prefix.
+  std::vector<std::string> migratetypes;
+  std::vector<std::string> migrate_reasons;
+  std::vector<std::string> migrate_modes;
+};
+
+// FailedPrecondition, naming what is missing, where the type information does
+// not have what the programs go by.
+absl::StatusOr<KernelLayout> ReadLayout(const btf* types);
+
+// Ok when every symbol has an address in the text of /proc/kallsyms.
+// FailedPrecondition says whether it is hidden or not there, and what to do.
+absl::Status RequireSymbols(const std::string& kallsyms_path,
+                            const std::vector<std::string>& symbols);
+
+// Ok unless the kernel is locked down to confidentiality, which refuses every
+// read of kernel memory by a BPF program.
+absl::Status RequireKernelReads(const std::string& root);
+
+// Ok when the process may load tracing programs; otherwise PermissionDenied
+// in one line that names what is missing and how to give it.
+absl::Status RequireCapabilities();
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_PROBES_H_

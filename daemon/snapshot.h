@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What pinwatch knows at one moment. Built by the Aggregator, never changed
+// afterwards; metrics, gRPC and the command are pure functions of it.
+#ifndef PINWATCH_DAEMON_SNAPSHOT_H_
+#define PINWATCH_DAEMON_SNAPSHOT_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bpf/events.h"
+
+namespace pinwatch {
+
+// Nanoseconds of CLOCK_REALTIME for what is shown, of CLOCK_MONOTONIC for what
+// is compared: the wall clock steps.
+struct Timestamp {
+  int64_t realtime_ns = 0;
+  int64_t monotonic_ns = 0;
+};
+
+// Something pinwatch reads from the kernel, and whether this kernel lets it.
+struct Fact {
+  std::string name;  // closed set: census, node_counters, migrations, ...
+  bool observable = false;
+  std::string source;  // where its figures come from, when observable
+  std::string reason;  // what is missing and how to give it, when not complete
+};
+
+// Pages and the pin references read from them. A pinned page of order 0 has
+// one reference a pin, a large folio one a pin of the whole or of any part.
+struct PinCount {
+  uint64_t pages = 0;
+  uint64_t references = 0;
+
+  bool operator==(const PinCount&) const = default;
+};
+
+// The pages of one migratetype in one zone, each in exactly one class.
+struct MigratetypePages {
+  std::string migratetype;  // the kernel's word: "movable", "cma", ...
+  std::array<uint64_t, NR_PAGE_CLASSES> pages{};
+  PinCount confirmed;  // the node's counter leaves no other reading
+  PinCount possible;   // reads as pins, but plain references read the same
+};
+
+struct Zone {
+  int nid = 0;
+  std::string name;  // as in /proc/zoneinfo: "DMA32", "Normal", "Movable"
+  uint64_t start_pfn = 0;
+  uint64_t spanned_pages = 0;
+  uint64_t present_pages = 0;
+  uint64_t managed_pages = 0;
+  // By the census; empty where no block of the zone has been looked at.
+  std::vector<MigratetypePages> migratetypes;
+  std::optional<Timestamp> oldest_look;
+};
+
+struct Node {
+  int nid = 0;
+  // The kernel's nr_foll_pin_acquired and nr_foll_pin_released, in references.
+  // Unknown where no way to read them is left.
+  std::optional<uint64_t> acquired;
+  std::optional<uint64_t> released;
+  bool counters_exact = false;  // false: per-CPU differences may be missing
+  // References the census read on large folios and on pages with the exact
+  // shape of pins.
+  uint64_t census_references = 0;
+  // True when neither counter moved since the node's oldest look.
+  bool census_current = false;
+  // Counter less census over the last looks during which neither moved.
+  std::optional<int64_t> drift_references;
+  std::optional<Timestamp> drift_time;
+
+  // Pin references held now, by the kernel's own count.
+  std::optional<uint64_t> outstanding() const {
+    if (!acquired || !released) return std::nullopt;
+    return *acquired > *released ? *acquired - *released : 0;
+  }
+};
+
+// One entry a memory block of /sys/devices/system/memory.
+struct MemoryBlock {
+  uint64_t id = 0;
+  std::string state;  // "online", "offline", "going-offline"
+  int nid = -1;       // -1: unknown
+  std::string zone;   // of an online block; "none" when unknown or several
+};
+
+struct BlockCount {
+  int nid = -1;
+  std::string zone;
+  std::string state;
+  uint64_t blocks = 0;
+};
+
+struct Migrations {
+  std::string reason;  // enum migrate_reason in lower case without MR_
+  std::string mode;    // enum migrate_mode in lower case without MIGRATE_
+  migrate_counters counters{};
+};
+
+// How a part of the daemon that reads something fared the last time.
+struct Collector {
+  std::string
+      name;  // closed set: blocks, census, migrations, node_counters, zones
+  bool success = false;
+  int64_t duration_ns = 0;
+  std::string error;  // empty on success
+};
+
+// What the census has cost and met since the daemon started.
+struct CensusTotals {
+  uint64_t rounds = 0;  // complete passes over all online blocks
+  uint64_t blocks_looked = 0;
+  uint64_t blocks_absent = 0;   // no struct pages there when it came by
+  uint64_t blocks_changed = 0;  // went offline under the look
+  uint64_t pages = 0;
+  uint64_t steps = 0;  // reads; a free range or large folio is one
+  int64_t cpu_ns = 0;
+};
+
+struct HostInfo {
+  std::string hostname;
+  std::string kernel_release;
+  std::string boot_id;
+};
+
+struct Snapshot {
+  uint64_t generation = 0;  // rises by one with each snapshot published
+  Timestamp time;
+  Timestamp started;  // when the daemon started
+  HostInfo host;
+  std::vector<Fact> facts;
+  std::vector<Collector> collectors;
+  std::vector<Node> nodes;  // by nid
+  std::vector<Zone> zones;  // by nid, then in the kernel's order
+  uint64_t block_size_bytes = 0;
+  std::vector<BlockCount> blocks;
+  std::vector<Migrations> migrations;  // every reason and mode of this kernel
+  CensusTotals census;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_SNAPSHOT_H_

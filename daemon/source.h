@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_SOURCE_H_
+#define PINWATCH_DAEMON_SOURCE_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bpf/events.h"
+#include "daemon/snapshot.h"
+
+namespace pinwatch {
+
+// The running kernel's own words, by their number in the kernel. An empty
+// entry is a number this kernel has no word for.
+struct KernelNames {
+  std::vector<std::string> zones;  // "DMA", "DMA32", as in /proc/zoneinfo
+  std::vector<std::string> migratetypes;  // "unmovable", "movable", ...
+  std::vector<std::string> migrate_reasons;
+  std::vector<std::string> migrate_modes;
+};
+
+// The pin counters of one node, in references since boot.
+struct NodeCounterReading {
+  int nid = 0;
+  uint64_t acquired = 0;
+  uint64_t released = 0;
+  bool exact = false;  // false: every CPU may hold back up to 125 each way
+};
+
+struct ZoneLook {
+  int nid = 0;
+  unsigned zone = 0;  // index into KernelNames::zones
+  std::array<census_cell, PINWATCH_MAX_MIGRATETYPES> cells{};
+};
+
+// What one look at a memory block found.
+struct BlockLook {
+  uint64_t block_id = 0;
+  Timestamp time;  // when the look began
+  census_status status = CENSUS_ABSENT;
+  std::vector<ZoneLook> zones;  // most blocks lie in one zone
+  uint64_t steps = 0;
+  int64_t cpu_ns = 0;
+};
+
+// Where the daemon's figures come from: the kernel, or a recording of one.
+// Called by one thread.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // Every fact the source can or cannot tell; fixed once it is open.
+  virtual const std::vector<Fact>& facts() const = 0;
+  virtual const KernelNames& names() const = 0;
+
+  // Reads the struct pages of [start_pfn, end_pfn), the pages of one memory
+  // block. Unavailable when the census is not observable. Leaves block_id and
+  // time to the caller.
+  virtual absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn,
+                                           uint64_t end_pfn) = 0;
+
+  // One reading a node of `nids`.
+  virtual absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
+      const std::vector<int>& nids) = 0;
+
+  // Totals since the source was opened, for every reason and mode this kernel
+  // knows.
+  virtual absl::StatusOr<std::vector<Migrations>> ReadMigrations() = 0;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_SOURCE_H_

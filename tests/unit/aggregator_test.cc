@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/aggregator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace pinwatch {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr size_t kMovable = 1;  // index into the migratetypes below
+constexpr unsigned kNormalZone = 0;
+constexpr unsigned kMovableZone = 1;
+
+Timestamp At(int64_t seconds) {
+  return {.realtime_ns = seconds * 1'000'000'000,
+          .monotonic_ns = seconds * 1'000'000'000};
+}
+
+// Two nodes; node 0 has a Normal and a Movable zone of two blocks each, blocks
+// 0 to 3; node 1 a Movable zone, block 4.
+class AggregatorTest : public testing::Test {
+ protected:
+  AggregatorTest() {
+    aggregator_.SetZones({{.nid = 0, .name = "Normal", .managed_pages = 65536},
+                          {.nid = 0, .name = "Movable", .managed_pages = 65536},
+                          {.nid = 1, .name = "Movable"}});
+    SetBlocks({"online", "online", "online", "online", "online"});
+  }
+
+  void SetBlocks(const std::vector<std::string>& states) {
+    MemoryBlocks blocks{.block_size_bytes = 128 << 20};
+    for (uint64_t id = 0; id < states.size(); ++id)
+      blocks.blocks.push_back({.id = id,
+                               .state = states[id],
+                               .nid = id == 4 ? 1 : 0,
+                               .zone = states[id] == "online"
+                                           ? (id < 2 ? "Normal" : "Movable")
+                                           : "none"});
+    aggregator_.SetBlocks(std::move(blocks));
+  }
+
+  void SetCounters(int64_t seconds, uint64_t acquired, uint64_t released,
+                   bool exact = true) {
+    aggregator_.SetNodeCounters(
+        At(seconds),
+        {{.nid = 0, .acquired = acquired, .released = released, .exact = exact},
+         {.nid = 1, .exact = exact}});
+  }
+
+  void AddLook(uint64_t block, int64_t seconds, const census_cell& cell = {}) {
+    BlockLook look{.block_id = block,
+                   .time = At(seconds),
+                   .status = CENSUS_OK,
+                   .zones = {{.nid = block == 4 ? 1 : 0,
+                              .zone = block < 2 ? kNormalZone : kMovableZone}}};
+    look.zones[0].cells[kMovable] = cell;
+    aggregator_.AddLook(std::move(look));
+  }
+
+  // The movable pages of a zone of node 0 in a fresh snapshot.
+  MigratetypePages Pages(const std::string& zone, int64_t seconds = 9) {
+    for (const Zone& z : aggregator_.Build(At(seconds)).zones)
+      if (z.nid == 0 && z.name == zone)
+        for (const MigratetypePages& m : z.migratetypes)
+          if (m.migratetype == "movable") return m;
+    ADD_FAILURE() << "no movable pages in " << zone;
+    return {};
+  }
+
+  Node Node0(int64_t seconds = 9) {
+    return aggregator_.Build(At(seconds)).nodes.at(0);
+  }
+
+  Aggregator aggregator_{{.hostname = "host"},
+                         {.zones = {"Normal", "Movable"},
+                          .migratetypes = {"unmovable", "movable"}},
+                         {{.name = "census", .observable = true}},
+                         At(1)};
+};
+
+census_cell Large(uint64_t pages, uint64_t references) {
+  census_cell cell{};
+  cell.pages[PAGE_PINNED_LARGE] = pages;
+  cell.large_pin_refs = references;
+  return cell;
+}
+
+census_cell Exact(uint64_t pages, uint64_t references) {
+  census_cell cell{};
+  cell.pages[PAGE_PINNED_EXACT] = pages;
+  cell.exact_pin_refs = references;
+  return cell;
+}
+
+census_cell Loose(uint64_t pages, uint64_t references) {
+  census_cell cell{};
+  cell.pages[PAGE_PINNED_LOOSE] = pages;
+  cell.loose_pin_refs = references;
+  return cell;
+}
+
+TEST_F(AggregatorTest, ConfirmsPinsThatTheCounterHasRoomFor) {
+  SetCounters(1, 46, 23);
+  AddLook(0, 2, Exact(23, 23));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{23, 23}));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{}));
+}
+
+TEST_F(AggregatorTest, CountsALargeFolioByItsPagesAndItsOwnPincount) {
+  SetCounters(1, 3, 0);
+  AddLook(0, 2, Large(1536, 3));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{1536, 3}));
+}
+
+TEST_F(AggregatorTest, FindsNothingPinnedWhereTheCounterIsZero) {
+  SetCounters(1, 1000, 1000);
+  AddLook(0, 2, Exact(1, 1));
+  AddLook(1, 2, Loose(1, 1));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{}));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{}));
+  EXPECT_EQ(Node0().census_references, 0u);
+}
+
+TEST_F(AggregatorTest, NeverConfirmsAPageWhoseSurplusHasNotTheShapeOfPins) {
+  SetCounters(1, 24, 0);
+  AddLook(0, 2, Exact(23, 23));
+  AddLook(2, 2, Loose(1, 1));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{23, 23}));
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{}));
+  EXPECT_EQ(Pages("Movable").possible, (PinCount{1, 1}));
+}
+
+TEST_F(AggregatorTest, ConfirmsOnlyWhatOtherCandidatesCannotAccountFor) {
+  SetCounters(1, 23, 0);
+  AddLook(0, 2, Exact(23, 23));
+  AddLook(2, 2, Exact(1, 1));  // 1,024 plain references look like this
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{22, 22}));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{1, 1}));
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{}));
+  EXPECT_EQ(Pages("Movable").possible, (PinCount{1, 1}));
+}
+
+TEST_F(AggregatorTest, ConfirmsNoLargeFolioThatMayHaveBeenUnpinnedSince) {
+  SetCounters(1, 2, 0);
+  AddLook(0, 2, Large(512, 1));
+  AddLook(2, 2, Large(1024, 2));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{}));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{512, 1}));
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{}));
+}
+
+TEST_F(AggregatorTest, LetsLargeFoliosTakeTheirShareOfTheCounterFirst) {
+  SetCounters(1, 5, 0);
+  AddLook(0, 2, Large(512, 4));
+  AddLook(2, 2, Exact(3, 3));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{512, 4}));
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{1, 1}));
+  EXPECT_EQ(Pages("Movable").possible, (PinCount{2, 2}));
+}
+
+TEST_F(AggregatorTest, ConfirmedNeverExceedTheCounter) {
+  for (uint64_t outstanding = 0; outstanding < 40; ++outstanding) {
+    SetCounters(1, outstanding, 0);
+    census_cell cell = Exact(7, 11);
+    cell.pages[PAGE_PINNED_LARGE] = 512;
+    cell.large_pin_refs = 5;
+    AddLook(0, 2, cell);
+    AddLook(2, 2, Exact(3, 13));
+    const uint64_t confirmed = Pages("Normal").confirmed.references +
+                               Pages("Movable").confirmed.references;
+    EXPECT_LE(confirmed, outstanding);
+  }
+}
+
+TEST_F(AggregatorTest, WithoutACounterOnlyLargeFoliosAreSure) {
+  AddLook(0, 2, Large(512, 1));
+  AddLook(2, 2, Exact(23, 23));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{512, 1}));
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{}));
+  EXPECT_EQ(Pages("Movable").possible, (PinCount{23, 23}));
+  EXPECT_EQ(Node0().outstanding(), std::nullopt);
+}
+
+TEST_F(AggregatorTest, ACounterThatLagsRulesNothingOut) {
+  SetCounters(1, 0, 0, /*exact=*/false);
+  AddLook(0, 2, Exact(23, 23));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{23, 23}));
+  EXPECT_FALSE(Node0().census_current);
+}
+
+TEST_F(AggregatorTest, CountersOfOneNodeSayNothingOfAnother) {
+  SetCounters(1, 23, 0);
+  AddLook(4, 2, Exact(23, 23));
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  EXPECT_EQ(snapshot.zones[2].nid, 1);
+  EXPECT_EQ(snapshot.zones[2].migratetypes[kMovable].confirmed, (PinCount{}));
+  EXPECT_EQ(snapshot.nodes[1].outstanding(), 0u);
+}
+
+TEST_F(AggregatorTest, ReleasedAheadOfAcquiredIsNoPinAndNoHugeNumber) {
+  SetCounters(1, 3, 5);
+  EXPECT_EQ(Node0().outstanding(), 0u);
+}
+
+TEST_F(AggregatorTest, MeasuresDriftOnlyOverLooksDuringWhichNoCounterMoved) {
+  SetCounters(1, 30, 0);
+  for (uint64_t block = 0; block < 5; ++block)
+    AddLook(block, 2, block == 0 ? Exact(23, 23) : census_cell{});
+  EXPECT_FALSE(Node0().census_current) << "no reading after the looks yet";
+  SetCounters(3, 30, 0);
+  EXPECT_TRUE(Node0(4).census_current);
+  EXPECT_EQ(Node0(4).drift_references, 7);
+  EXPECT_EQ(Node0(4).drift_time->monotonic_ns, At(4).monotonic_ns);
+
+  SetCounters(5, 31, 1);  // as many pins, but not the same ones
+  EXPECT_FALSE(Node0(6).census_current);
+  EXPECT_EQ(Node0(6).drift_references, 7) << "the last one measured stands";
+  EXPECT_EQ(Node0(6).drift_time->monotonic_ns, At(4).monotonic_ns);
+}
+
+TEST_F(AggregatorTest, KnowsNoDriftBeforeEveryBlockWasLookedAt) {
+  SetCounters(1, 0, 0);
+  AddLook(0, 2);
+  SetCounters(3, 0, 0);
+  EXPECT_EQ(Node0().drift_references, std::nullopt);
+}
+
+TEST_F(AggregatorTest, BlocksAreStaleUntilLookedAtAndWhenTheirNodeMoves) {
+  SetCounters(1, 0, 0);
+  EXPECT_THAT(aggregator_.StaleBlocks(), ElementsAre(0, 1, 2, 3, 4));
+  for (uint64_t block = 0; block < 5; ++block) AddLook(block, 2);
+  EXPECT_THAT(aggregator_.StaleBlocks(), IsEmpty());
+  SetCounters(3, 1, 0);
+  EXPECT_THAT(aggregator_.StaleBlocks(), ElementsAre(0, 1, 2, 3));
+}
+
+TEST_F(AggregatorTest, GivesTheLongestUnseenBlockFirst) {
+  AddLook(0, 7);
+  AddLook(2, 5);
+  AddLook(3, 6);
+  EXPECT_THAT(aggregator_.BlocksUnseenSince(At(7).monotonic_ns),
+              ElementsAre(1, 4, 2, 3));
+}
+
+TEST_F(AggregatorTest, ForgetsTheLooksOfABlockThatWentOffline) {
+  SetCounters(1, 23, 0);
+  AddLook(2, 2, Exact(23, 23));
+  SetBlocks({"online", "online", "offline", "online", "online"});
+  EXPECT_TRUE(aggregator_.Build(At(9)).zones[1].migratetypes.empty())
+      << "not looked at is not zero";
+  SetBlocks({"online", "online", "online", "online", "online"});
+  EXPECT_THAT(aggregator_.BlocksUnseenSince(INT64_MIN),
+              ElementsAre(0, 1, 2, 3, 4));
+}
+
+TEST_F(AggregatorTest, ANewLookReplacesTheOldOneOfTheSameBlock) {
+  SetCounters(1, 99, 0);
+  AddLook(0, 2, Exact(23, 23));
+  AddLook(0, 3, Exact(5, 5));
+  AddLook(1, 4, Exact(1, 1));
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{6, 6}));
+  EXPECT_EQ(aggregator_.Build(At(9)).zones[0].oldest_look->monotonic_ns,
+            At(3).monotonic_ns);
+}
+
+TEST_F(AggregatorTest, CountsBlocksByNodeZoneAndState) {
+  SetBlocks({"online", "online", "offline", "online", "going-offline"});
+  std::vector<std::string> rows;
+  for (const BlockCount& count : aggregator_.Build(At(9)).blocks)
+    rows.push_back(std::to_string(count.nid) + " " + count.zone + " " +
+                   count.state + " " + std::to_string(count.blocks));
+  EXPECT_THAT(rows, ElementsAre("0 Movable online 1", "0 Normal online 2",
+                                "0 none offline 1", "1 none going-offline 1"));
+}
+
+TEST_F(AggregatorTest, KeepsTotalsOfWhatTheCensusMet) {
+  AddLook(0, 2, Exact(23, 23));
+  aggregator_.AddLook(
+      {.block_id = 1, .time = At(2), .status = CENSUS_CHANGED, .steps = 7});
+  aggregator_.AddLook({.block_id = 2, .time = At(2), .cpu_ns = 1500});
+  aggregator_.FinishRound();
+  const CensusTotals totals = aggregator_.Build(At(9)).census;
+  EXPECT_EQ(totals.rounds, 1u);
+  EXPECT_EQ(totals.blocks_looked, 3u);
+  EXPECT_EQ(totals.blocks_changed, 1u);
+  EXPECT_EQ(totals.blocks_absent, 1u);
+  EXPECT_EQ(totals.pages, 23u);
+  EXPECT_EQ(totals.steps, 7u);
+  EXPECT_EQ(totals.cpu_ns, 1500);
+}
+
+TEST_F(AggregatorTest, NamesAMigratetypeThatTheKernelHasNoWordFor) {
+  BlockLook look{.block_id = 0, .time = At(2), .status = CENSUS_OK};
+  look.zones = {{.nid = 0, .zone = kNormalZone}};
+  look.zones[0].cells[6].pages[PAGE_FREE] = 512;
+  aggregator_.AddLook(look);
+  const Zone zone = aggregator_.Build(At(9)).zones[0];
+  ASSERT_EQ(zone.migratetypes.size(), 3u);
+  EXPECT_EQ(zone.migratetypes[2].migratetype, "migratetype_6");
+  EXPECT_EQ(zone.migratetypes[2].pages[PAGE_FREE], 512u);
+}
+
+TEST_F(AggregatorTest, GenerationRisesByOneWithEachSnapshot) {
+  EXPECT_EQ(aggregator_.Build(At(2)).generation, 1u);
+  EXPECT_EQ(aggregator_.Build(At(3)).generation, 2u);
+}
+
+}  // namespace
+}  // namespace pinwatch

@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "cli/command.h"
+#include "cli/json.h"
+#include "cli/status_table.h"
+#include "cli/text.h"
+#include "daemon/service.h"
+#include "tests/unit/temp_tree.h"
+
+namespace pinwatch {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr int64_t kNow = 1'700'000'000;
+constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+
+template <typename Message>
+Message Parse(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message));
+  return message;
+}
+
+v1::GetInfoResponse Info() {
+  return Parse<v1::GetInfoResponse>(R"(
+      version: "0.1.0" hostname: "db17"
+      kernel_release: "6.12.30+deb13-amd64"
+      started { seconds: 1699720000 })");
+}
+
+// Two nodes: one with pins of two migratetypes and a counter that agrees, one
+// whose pins changed since it was looked at.
+v1::Snapshot TwoNodes() {
+  return Parse<v1::Snapshot>(R"(
+      generation: 12 time { seconds: 1699999999 nanos: 200000000 }
+      nodes { nid: 0 acquired_references: 20000 released_references: 3600
+              outstanding_references: 16400 counters_exact: true
+              census_references: 16400 census_current: true
+              drift_references: 0 drift_time { seconds: 1699999999 } }
+      nodes { nid: 1 acquired_references: 520 released_references: 5
+              outstanding_references: 515 counters_exact: true
+              census_references: 512 drift_references: 3
+              drift_time { seconds: 1699999740 } }
+      zones { nid: 0 name: "DMA" managed_pages: 3840
+              migratetypes { migratetype: "unmovable" }
+              oldest_look { seconds: 1699999988 } }
+      zones { nid: 0 name: "Normal" managed_pages: 32690176
+              migratetypes { migratetype: "unmovable"
+                             confirmed { pages: 16000 references: 16016 } }
+              migratetypes { migratetype: "movable" possible { pages: 3 } }
+              migratetypes { migratetype: "cma"
+                             confirmed { pages: 384 references: 384 } }
+              oldest_look { seconds: 1699999995 } }
+      zones { nid: 0 name: "Device" }
+      zones { nid: 1 name: "Normal" managed_pages: 16777216
+              migratetypes { migratetype: "movable"
+                             confirmed { pages: 512 references: 512 } }
+              oldest_look { seconds: 1699999400 } }
+      block_size_bytes: 134217728
+      blocks { nid: 0 zone: "Normal" state: "online" blocks: 1000 }
+      blocks { nid: 1 zone: "Movable" state: "going-offline" blocks: 1 }
+      blocks { zone: "none" state: "offline" blocks: 16 }
+      migrations { reason: "compaction" mode: "async" calls: 12345
+                   succeeded_pages: 4567890 failed_pages: 1234 }
+      migrations { reason: "longterm_pin" mode: "sync" }
+      facts { name: "census" observable: true source: "struct page" }
+      facts { name: "memory_blocks" observable: true }
+      facts { name: "migrations" observable: true }
+      facts { name: "node_counters" observable: true }
+      facts { name: "zones" observable: true }
+      collectors { name: "zones" success: true })");
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n');
+}
+
+std::string Table(const v1::GetInfoResponse& info, const v1::Snapshot& snapshot,
+                  int width = 80) {
+  const std::string table = StatusTable(
+      info, snapshot, {.now = absl::FromUnixSeconds(kNow), .width = width});
+  for (const std::string& line : Lines(table)) {
+    EXPECT_LE(line.size(), 80u) << line;
+    EXPECT_FALSE(line.ends_with(' ')) << line;
+    EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](char c) {
+      return c >= ' ' && c <= '~';
+    })) << line;
+  }
+  return table;
+}
+
+TEST(StatusTable, TellsOfPinsBlocksAndMigration) {
+  EXPECT_EQ(
+      Table(Info(), TwoNodes()),
+      R"(db17: kernel 6.12.30+deb13-amd64, pinwatchd 0.1.0 up 3 d, snapshot 0.8 s old
+
+PINNED PAGES, by the census
+NODE  ZONE             MANAGED        PAGES      BYTES   REFERENCES     POSSIBLE
+   0  DMA               15 MiB            0        0 B            0            0
+   0  Normal           125 GiB       16,384     64 MiB       16,400            3
+        unmovable                    16,000   62.5 MiB       16,016            0
+        movable                           0        0 B            0            3
+        cma                             384   1.50 MiB          384            0
+   1  Normal            64 GiB          512      2 MiB          512            0
+possible: pages that read as pinned, while plain references would read the same
+
+PIN REFERENCES, the kernel's counter against the census
+NODE       COUNTER       CENSUS  DRIFT                   LOOK AGE  LOOK IS
+   0        16,400       16,400  agrees                      12 s  current
+   1           515          512  +3, 4 min ago             10 min  outdated
+outdated: older than the last pin change; --fresh looks again
+
+MEMORY BLOCKS of 128 MiB
+NODE  ZONE           STATE                      BLOCKS       SIZE
+   0  Normal         online                      1,000    125 GiB
+   1  Movable        going-offline                   1    128 MiB
+   ?  none           offline                        16      2 GiB
+
+MIGRATION since pinwatchd started, in pages
+REASON                MODE                  CALLS        MOVED       FAILED
+compaction            async                12,345    4,567,890        1,234
+)");
+}
+
+TEST(StatusTable, TellsWhatADegradedKernelDoesNotShow) {
+  const auto snapshot = Parse<v1::Snapshot>(R"(
+      time { seconds: 1699999990 }
+      nodes { nid: 0 outstanding_references: 40 }
+      nodes { nid: 1 }
+      zones { nid: 0 name: "Normal" managed_pages: 262144 }
+      facts { name: "census" reason: "lockdown=confidentiality forbids reading kernel memory: bpf_probe_read_kernel is not allowed; boot with lockdown=integrity" }
+      facts { name: "memory_blocks" reason: "no /sys/devices/system/memory" }
+      facts { name: "migrations" }
+      facts { name: "node_counters" observable: true
+              reason: "CAP_SYS_ADMIN is missing" }
+      collectors { name: "zones" error: "open /proc/zoneinfo: Permission denied" })");
+  EXPECT_EQ(
+      Table(Info(), snapshot),
+      R"(db17: kernel 6.12.30+deb13-amd64, pinwatchd 0.1.0 up 3 d, snapshot 10 s old
+
+PINNED PAGES, by the census
+NODE  ZONE             MANAGED        PAGES      BYTES   REFERENCES     POSSIBLE
+   0  Normal             1 GiB          n/a        n/a          n/a          n/a
+
+PIN REFERENCES, the kernel's counter against the census
+NODE       COUNTER       CENSUS  DRIFT                   LOOK AGE  LOOK IS
+   0           ~40          n/a  n/a on this kernel           n/a
+   1             ?          n/a  n/a on this kernel           n/a
+~: from sysfs, where what CPUs have not yet added is missing
+
+MEMORY BLOCKS
+n/a on this kernel
+
+MIGRATION since pinwatchd started, in pages
+n/a on this kernel
+
+NOT OBSERVABLE on this kernel
+census: lockdown=confidentiality forbids reading kernel memory:
+  bpf_probe_read_kernel is not allowed; boot with lockdown=integrity
+memory_blocks: no /sys/devices/system/memory
+migrations: no reason is given
+
+NOT COMPLETE on this kernel
+node_counters: CAP_SYS_ADMIN is missing
+
+FAILED the last time
+zones: open /proc/zoneinfo: Permission denied
+)");
+}
+
+TEST(StatusTable, AnEmptySnapshotShowsNoZeros) {
+  EXPECT_EQ(Table({}, {}), R"(?: kernel ?, pinwatchd ? up ?, snapshot ? old
+
+PINNED PAGES, by the census
+not known
+
+MEMORY BLOCKS
+not known
+
+MIGRATION since pinwatchd started, in pages
+not known
+)");
+}
+
+TEST(StatusTable, AKernelWithoutMigrationsAndPinsShowsThatThereAreNone) {
+  auto snapshot = TwoNodes();
+  snapshot.clear_migrations();
+  snapshot.clear_blocks();
+  const std::string table = Table(Info(), snapshot);
+  EXPECT_THAT(table, HasSubstr("in pages\nnone since start\n"));
+  EXPECT_THAT(table, HasSubstr("MEMORY BLOCKS of 128 MiB\nnone on this host"));
+}
+
+TEST(StatusTable, ZonesNobodyLookedAtAreUnknown) {
+  auto snapshot = TwoNodes();
+  for (int i : {1, 3}) {
+    snapshot.mutable_zones(i)->clear_migratetypes();
+    snapshot.mutable_zones(i)->clear_oldest_look();
+  }
+  snapshot.mutable_nodes(0)->clear_drift_references();
+  snapshot.mutable_nodes(0)->set_census_current(false);
+  const std::vector<std::string> lines = Lines(Table(Info(), snapshot));
+  EXPECT_THAT(lines,
+              testing::Contains("   0  Normal           125 GiB            ?   "
+                                "       ?            ?            ?"));
+  EXPECT_THAT(lines,
+              testing::Contains("   0        16,400            ?  not yet      "
+                                "                  ?  not known"));
+}
+
+TEST(StatusTable, WithoutCountersTheCensusStandsAlone) {
+  auto snapshot = TwoNodes();
+  snapshot.mutable_facts(3)->set_observable(false);
+  snapshot.mutable_nodes()->DeleteSubrange(1, 1);
+  *snapshot.mutable_nodes(0) =
+      Parse<v1::Node>("nid: 0 census_references: 16400");
+  EXPECT_THAT(
+      Lines(Table(Info(), snapshot)),
+      testing::Contains("   0           n/a       16,400  n/a on this kernel   "
+                        "       12 s  not known"));
+}
+
+// Every figure and every name as large as it gets.
+v1::Snapshot EightHugeNodes() {
+  v1::Snapshot snapshot;
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t nid = std::numeric_limits<uint32_t>::max() - i;
+    v1::Node& node = *snapshot.add_nodes();
+    node.set_nid(nid);
+    node.set_outstanding_references(kMax);
+    node.set_census_references(kMax);
+    node.set_drift_references(std::numeric_limits<int64_t>::min());
+    node.mutable_drift_time()->set_seconds(-1'000'000'000'000);
+    v1::Zone& zone = *snapshot.add_zones();
+    zone.set_nid(nid);
+    zone.set_name(std::string(300, 'Z'));
+    zone.set_managed_pages(kMax);
+    zone.mutable_oldest_look()->set_seconds(-1'000'000);
+    v1::MigratetypePages& pages = *zone.add_migratetypes();
+    pages.set_migratetype(std::string(300, 'm'));
+    for (v1::PinCount* count :
+         {pages.mutable_confirmed(), pages.mutable_possible()}) {
+      count->set_pages(kMax);
+      count->set_references(kMax);
+    }
+    v1::BlockCount& blocks = *snapshot.add_blocks();
+    blocks.set_nid(nid);
+    blocks.set_zone(std::string(300, 'Z'));
+    blocks.set_state(std::string(300, 's'));
+    blocks.set_blocks(kMax);
+  }
+  snapshot.set_block_size_bytes(kMax);
+  v1::Migrations& row = *snapshot.add_migrations();
+  row.set_reason(std::string(300, 'r'));
+  row.set_mode(std::string(300, 'm'));
+  row.set_calls(kMax);
+  row.set_succeeded_pages(kMax);
+  row.set_failed_pages(kMax);
+  v1::Fact& fact = *snapshot.add_facts();
+  fact.set_name(std::string(300, 'f'));
+  fact.set_reason(std::string(300, 'r'));
+  v1::Collector& collector = *snapshot.add_collectors();
+  collector.set_name(std::string(300, 'c'));
+  return snapshot;
+}
+
+TEST(StatusTable, EightHugeNodesKeepToTheColumns) {
+  v1::GetInfoResponse info;
+  info.set_hostname(std::string(300, 'h'));
+  info.set_kernel_release(std::string(300, 'k'));
+  const std::vector<std::string> lines = Lines(Table(info, EightHugeNodes()));
+  for (const std::string line :
+       {"429~  ZZZZZZZZZZZZ~     64 ZiB      18.45 E     64 ZiB      18.45 E"
+        "      18.45 E",
+        "        mmmmmmmmmm~                 18.45 E     64 ZiB      18.45 E"
+        "      18.45 E",
+        "429~      ~18.45 E      18.45 E  -9.223 E, ? ago          19687 d"
+        "  not known",
+        "429~  ZZZZZZZZZZZZ~  sssssssssssssssssss~      18.45 E   >999 ZiB",
+        "rrrrrrrrrrrrrrrrrrr~  mmmmmmmmmmmmm~      18.45 E      18.45 E"
+        "      18.45 E"})
+    EXPECT_THAT(lines, testing::Contains(line));
+}
+
+TEST(StatusTable, EscapesInNamesAreShownNotSent) {
+  auto info = Info();
+  info.set_hostname("db\x1b[31m17\r\n\x07\xc2\x9b");
+  auto snapshot = TwoNodes();
+  snapshot.mutable_zones(1)->set_name("\x1b]0;x\x07");
+  snapshot.mutable_blocks(0)->set_state("on\nline");
+  snapshot.mutable_migrations(0)->set_reason("z\xc3\xbcrich");
+  snapshot.mutable_collectors(0)->set_success(false);
+  snapshot.mutable_collectors(0)->set_error("a\nb\x7f");
+  const std::string table = Table(info, snapshot);
+  EXPECT_THAT(table, StartsWith(R"(db\x1b[31m17\x0d\x0a\x07\xc2\x9b: kernel)"));
+  EXPECT_THAT(table, HasSubstr(R"(\x1b]0;x\x07 )"));
+  EXPECT_THAT(table, HasSubstr(R"(on\x0aline )"));
+  EXPECT_THAT(table, HasSubstr(R"(z\xc3\xbcrich )"));
+  EXPECT_THAT(table, HasSubstr(R"(zones: a\x0ab\x7f)"));
+}
+
+TEST(StatusTable, NarrowTerminalsGetNarrowText) {
+  const std::vector<std::string> lines =
+      Lines(Table(Info(), TwoNodes(), /*width=*/40));
+  EXPECT_EQ(lines[0], "db17: kernel 6.12.30+deb13-amd64,");
+  EXPECT_EQ(lines[1], "  pinwatchd 0.1.0 up 3 d, snapshot 0.8 s");
+  EXPECT_EQ(lines[2], "  old");
+}
+
+TEST(StatusTable, ColoursAddNothingButEscapes) {
+  auto snapshot = TwoNodes();
+  snapshot.mutable_collectors(0)->set_success(false);
+  const std::string plain = Table(Info(), snapshot);
+  std::string colored = StatusTable(
+      Info(), snapshot, {.now = absl::FromUnixSeconds(kNow), .color = true});
+  EXPECT_THAT(colored, HasSubstr("\x1b[33moutdated\x1b[0m"));
+  EXPECT_THAT(colored, HasSubstr("\x1b[31mFAILED the last time\x1b[0m"));
+  for (const char* escape : {"\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[33m"})
+    colored = absl::StrReplaceAll(colored, {{escape, ""}});
+  EXPECT_EQ(colored, plain);
+}
+
+TEST(Text, CountsAreExactAndThenHaveFourDigits) {
+  EXPECT_EQ(Count(0), "0");
+  EXPECT_EQ(Count(999), "999");
+  EXPECT_EQ(Count(1'000), "1,000");
+  EXPECT_EQ(Count(999'999'999), "999,999,999");
+  EXPECT_EQ(Count(1'000'000'000), "1.000 G");
+  EXPECT_EQ(Count(9'999'600'000), "10.00 G");
+  EXPECT_EQ(Count(999'960'000'000), "1.000 T");
+  EXPECT_EQ(Count(kMax), "18.45 E");
+  EXPECT_EQ(SignedCount(3), "+3");
+  EXPECT_EQ(SignedCount(-999'999), "-999,999");
+  EXPECT_EQ(SignedCount(-1'000'000), "-1.000 M");
+  EXPECT_EQ(SignedCount(std::numeric_limits<int64_t>::min()), "-9.223 E");
+}
+
+TEST(Text, BytesAreExactWhereTheyFit) {
+  EXPECT_EQ(Bytes(0), "0 B");
+  EXPECT_EQ(Bytes(1023), "1023 B");
+  EXPECT_EQ(Bytes(4096), "4 KiB");
+  EXPECT_EQ(Bytes(64 << 20), "64 MiB");
+  EXPECT_EQ(Bytes(1.5 * (1 << 30)), "1.50 GiB");
+  EXPECT_EQ(Bytes(1023.6 * 1024), "1.00 MiB");
+  EXPECT_EQ(Bytes(4096.0 * kMax), "64 ZiB");
+  EXPECT_EQ(Bytes(1e40), ">999 ZiB");
+}
+
+TEST(Text, AgesHaveOneUnit) {
+  EXPECT_EQ(Age(absl::Milliseconds(-1)), "?");
+  EXPECT_EQ(Age(absl::ZeroDuration()), "0.0 s");
+  EXPECT_EQ(Age(absl::Milliseconds(9'949)), "9.9 s");
+  EXPECT_EQ(Age(absl::Milliseconds(9'960)), "9 s");
+  EXPECT_EQ(Age(absl::Seconds(119)), "119 s");
+  EXPECT_EQ(Age(absl::Minutes(119)), "119 min");
+  EXPECT_EQ(Age(absl::Hours(47)), "47 h");
+  EXPECT_EQ(Age(absl::Hours(48)), "2 d");
+  EXPECT_EQ(Age(absl::InfiniteDuration()), "?");
+}
+
+TEST(Text, LongWordsAreBroken) {
+  EXPECT_EQ(Wrap("", 10), "\n");
+  EXPECT_EQ(Wrap("aa bb cc", 5, 2), "aa bb\n  cc\n");
+  EXPECT_EQ(Wrap("a bcdefghij k", 5, 2), "a\n  bcd\n  efg\n  hij\n  k\n");
+  EXPECT_EQ(Wrap("abcde", 5), "abcde\n");
+}
+
+TEST(Json, CountsAreNumbersAndTheUnknownIsAbsent) {
+  auto snapshot = TwoNodes();
+  snapshot.mutable_nodes(1)->clear_outstanding_references();
+  snapshot.mutable_nodes(1)->set_census_references(kMax);
+  snapshot.mutable_nodes(1)->set_drift_references(-3);
+  snapshot.mutable_facts(0)->set_source("\x1b\x7f\xc2\x9b");
+  auto info = Info();
+  info.set_boot_id("12");
+  const auto text = ToJson(info, snapshot);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto json = nlohmann::json::parse(*text);
+  EXPECT_EQ(json["info"]["boot_id"], "12") << "strings stay strings";
+  EXPECT_EQ(json["info"]["started"], "2023-11-11T16:26:40Z");
+  const auto& nodes = json["snapshot"]["nodes"];
+  EXPECT_EQ(nodes[0]["outstanding_references"], 16400);
+  EXPECT_EQ(nodes[0]["drift_references"], 0);
+  EXPECT_FALSE(nodes[1].contains("outstanding_references"));
+  EXPECT_EQ(nodes[1]["census_references"], kMax);
+  EXPECT_EQ(nodes[1]["drift_references"], -3);
+  EXPECT_EQ(nodes[1]["census_current"], false);
+  EXPECT_EQ(
+      json["snapshot"]["zones"][1]["migratetypes"][0]["confirmed"]["pages"],
+      16000);
+  EXPECT_EQ(json["snapshot"]["migrations"][1]["calls"], 0);
+  EXPECT_THAT(*text, HasSubstr(R"("\u001b\u007f\u009b")"));
+}
+
+class CommandTest : public testing::Test {
+ protected:
+  void Serve(bool with_snapshot = true) {
+    if (with_snapshot) {
+      Snapshot snapshot;
+      snapshot.host.hostname = "db17";
+      published_.Set(std::make_shared<const Snapshot>(snapshot));
+    }
+    auto server = GrpcServer::Start({.socket_path = path_, .version = "0.1.0"},
+                                    &published_,
+                                    [this](int64_t max_age_ns, Answer answer) {
+                                      asked_ages_ns_.push_back(max_age_ns);
+                                      answer(published_.Get());
+                                    });
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+
+  int Run(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "pinwatch");
+    out_.str("");
+    err_.str("");
+    return RunCommand(static_cast<int>(arguments.size()), arguments.data(),
+                      "1.2.3", out_, err_);
+  }
+
+  const TempTree tree_;
+  const std::string path_ = tree_.root() + "/ro.sock";
+  Published<Snapshot> published_;
+  std::vector<int64_t> asked_ages_ns_;
+  std::unique_ptr<GrpcServer> server_;
+  std::ostringstream out_;
+  std::ostringstream err_;
+};
+
+TEST_F(CommandTest, VersionAndHelpSucceed) {
+  EXPECT_EQ(Run({"--version"}), 0);
+  EXPECT_EQ(out_.str(), "pinwatch 1.2.3\n");
+  EXPECT_EQ(Run({"--help"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("status"));
+}
+
+TEST_F(CommandTest, WrongUsageIsTwo) {
+  EXPECT_EQ(Run({}), 2);
+  EXPECT_EQ(Run({"nonsense"}), 2);
+  EXPECT_EQ(Run({"status", "-o", "xml"}), 2);
+  EXPECT_EQ(Run({"--timeout", "-1", "status"}), 2);
+  EXPECT_EQ(out_.str(), "");
+}
+
+TEST_F(CommandTest, StatusPrintsTheTable) {
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 0) << err_.str();
+  EXPECT_THAT(out_.str(), StartsWith("db17: kernel ?, pinwatchd 0.1.0 up "));
+  EXPECT_THAT(asked_ages_ns_, ElementsAre());
+}
+
+TEST_F(CommandTest, FreshAsksForALookAtEverything) {
+  Serve();
+  EXPECT_EQ(Run({"status", "--fresh", "--socket", path_.c_str()}), 0);
+  EXPECT_THAT(asked_ages_ns_, ElementsAre(0));
+}
+
+TEST_F(CommandTest, TheSocketMayBeAUriOrComeFromTheEnvironment) {
+  Serve();
+  const std::string uri = "unix:" + path_;
+  EXPECT_EQ(Run({"--socket", uri.c_str(), "status"}), 0);
+  setenv("PINWATCH_SOCKET", ("unix://" + path_).c_str(), 1);
+  EXPECT_EQ(Run({"status", "-o", "json"}), 0);
+  unsetenv("PINWATCH_SOCKET");
+  EXPECT_EQ(nlohmann::json::parse(out_.str())["info"]["hostname"], "db17");
+}
+
+TEST_F(CommandTest, WithoutADaemonItIsUnavailable) {
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 69);
+  EXPECT_EQ(err_.str(), "pinwatch: cannot reach pinwatchd on " + path_ +
+                            ": there is no such socket; is pinwatchd running? "
+                            "systemctl status pinwatchd\n");
+  EXPECT_EQ(out_.str(), "");
+}
+
+// A socket that nobody accepts from, as of a daemon that hangs.
+class HangingDaemon {
+ public:
+  explicit HangingDaemon(const std::string& path)
+      : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    std::copy(path.begin(), path.end(), address.sun_path);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+              0);
+    EXPECT_EQ(listen(fd_, 1), 0);
+  }
+  ~HangingDaemon() { close(fd_); }
+
+ private:
+  const int fd_;
+};
+
+TEST_F(CommandTest, ADeadDaemonsSocketIsUnavailable) {
+  { const HangingDaemon dead(path_); }
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 69);
+  EXPECT_THAT(err_.str(), HasSubstr(path_ + ": nobody answers; is pinwatchd"));
+}
+
+TEST_F(CommandTest, ADaemonThatHangsIsUnavailable) {
+  const HangingDaemon hanging(path_);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "--timeout", "0.2", "status"}), 69);
+  EXPECT_THAT(err_.str(), HasSubstr("has not answered within 200ms"));
+}
+
+TEST_F(CommandTest, ADaemonWithoutASnapshotIsUnavailable) {
+  Serve(/*with_snapshot=*/false);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 69);
+  EXPECT_EQ(err_.str(),
+            "pinwatch: pinwatchd on " + path_ +
+                " cannot answer: no snapshot yet: the first census is under "
+                "way\n");
+}
+
+// Takes its rights to the socket from the test while it lives.
+class Unprivileged {
+ public:
+  Unprivileged() : is_root_(geteuid() == 0) {
+    EXPECT_TRUE(!is_root_ || seteuid(65534) == 0);
+  }
+  ~Unprivileged() { EXPECT_TRUE(!is_root_ || seteuid(0) == 0); }
+
+ private:
+  const bool is_root_;
+};
+
+TEST_F(CommandTest, ASocketOfOthersIsNoPermission) {
+  const HangingDaemon daemon(path_);
+  chmod(path_.c_str(), 0);
+  chmod(tree_.root().c_str(), 0755);
+  const Unprivileged unprivileged;
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 77);
+  EXPECT_THAT(err_.str(), StartsWith("pinwatch: permission denied on " + path_ +
+                                     ": you are not in group "));
+}
+
+TEST_F(CommandTest, OutputThatCannotBeWrittenIsAnError) {
+  Serve();
+  out_.setstate(std::ios::badbit);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 74);
+}
+
+}  // namespace
+}  // namespace pinwatch

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/host_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/temp_tree.h"
+
+namespace pinwatch {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr char kZoneinfo[] =
+    "Node 0, zone      DMA\n"
+    "  per-node stats\n"
+    "      nr_inactive_anon 3\n"
+    "  pages free     3840\n"
+    "        boost    0\n"
+    "        spanned  4095\n"
+    "        present  3998\n"
+    "        managed  3840\n"
+    "        protection: (0, 2014, 2014, 2014, 2014)\n"
+    "  start_pfn:           1\n"
+    "Node 0, zone  Movable\n"
+    "  pages free     0\n"
+    "        spanned  0\n"
+    "        present  0\n"
+    "        managed  0\n"
+    "Node 1, zone      DMA\n"
+    "        spanned  0\n"
+    "        present  0\n"
+    "        managed  0\n"
+    "Node 1, zone  Movable\n"
+    "        spanned  262144\n"
+    "        present  262144\n"
+    "        managed  262000\n"
+    "  start_pfn:           786432\n";
+
+TEST(Zoneinfo, GivesEveryZoneThatSpansMemoryAndEveryName) {
+  TempTree tree;
+  tree.Write("/proc/zoneinfo", kZoneinfo);
+  const auto info = ReadZoneinfo(tree.root());
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_THAT(info->zone_names, ElementsAre("DMA", "Movable"));
+  ASSERT_EQ(info->zones.size(), 2u);
+  EXPECT_EQ(info->zones[0].nid, 0);
+  EXPECT_EQ(info->zones[0].name, "DMA");
+  EXPECT_EQ(info->zones[0].start_pfn, 1u);
+  EXPECT_EQ(info->zones[0].spanned_pages, 4095u);
+  EXPECT_EQ(info->zones[0].present_pages, 3998u);
+  EXPECT_EQ(info->zones[0].managed_pages, 3840u);
+  EXPECT_EQ(info->zones[1].nid, 1);
+  EXPECT_EQ(info->zones[1].name, "Movable");
+  EXPECT_EQ(info->zones[1].start_pfn, 786432u);
+}
+
+TEST(Zoneinfo, NamesFileAndLineOfWhatIsMalformed) {
+  TempTree tree;
+  tree.Write("/proc/zoneinfo", "Node 0, zone DMA\n        spanned  many\n");
+  const auto info = ReadZoneinfo(tree.root());
+  EXPECT_EQ(info.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(info.status().message()),
+              HasSubstr("/proc/zoneinfo line 2"));
+}
+
+TEST(Zoneinfo, RefusesAHeaderWithoutANode) {
+  TempTree tree;
+  tree.Write("/proc/zoneinfo", "Node x, zone DMA\n");
+  EXPECT_EQ(ReadZoneinfo(tree.root()).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(Zoneinfo, RefusesAFileWithoutZones) {
+  TempTree tree;
+  tree.Write("/proc/zoneinfo", "");
+  EXPECT_EQ(ReadZoneinfo(tree.root()).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(Zoneinfo, SaysWhichFileIsMissing) {
+  TempTree tree;
+  const auto info = ReadZoneinfo(tree.root());
+  EXPECT_EQ(info.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(info.status().message()),
+              HasSubstr("open " + tree.root() + "/proc/zoneinfo"));
+}
+
+constexpr char kMemory[] = "/sys/devices/system/memory";
+
+void WriteBlock(const TempTree& tree, const std::string& name,
+                const std::string& state, const std::string& zones) {
+  tree.Write(std::string(kMemory) + "/" + name + "/state", state + "\n");
+  tree.Write(std::string(kMemory) + "/" + name + "/valid_zones", zones + "\n");
+}
+
+TEST(MemoryBlocks, HaveTheirStateZoneAndNode) {
+  TempTree tree;
+  tree.Write(std::string(kMemory) + "/block_size_bytes", "8000000\n");
+  WriteBlock(tree, "memory10", "online", "Movable");
+  WriteBlock(tree, "memory9", "offline", "Normal Movable");
+  WriteBlock(tree, "memory0", "online", "none");
+  WriteBlock(tree, "memory11", "going-offline", "Movable");
+  tree.MakeDirectory("/sys/devices/system/node/node1/memory10");
+  tree.MakeDirectory("/sys/devices/system/node/node0/memory0");
+  tree.Write(std::string(kMemory) + "/auto_online_blocks", "online\n");
+
+  const auto blocks = ReadMemoryBlocks(tree.root());
+  ASSERT_TRUE(blocks.ok()) << blocks.status();
+  EXPECT_EQ(blocks->block_size_bytes, 134217728u);
+  ASSERT_EQ(blocks->blocks.size(), 4u);
+  EXPECT_EQ(blocks->blocks[0].id, 0u);
+  EXPECT_EQ(blocks->blocks[0].zone, "none");
+  EXPECT_EQ(blocks->blocks[0].nid, 0);
+  EXPECT_EQ(blocks->blocks[1].id, 9u);
+  EXPECT_EQ(blocks->blocks[1].state, "offline");
+  EXPECT_EQ(blocks->blocks[1].zone, "none");
+  EXPECT_EQ(blocks->blocks[1].nid, -1);
+  EXPECT_EQ(blocks->blocks[2].id, 10u);
+  EXPECT_EQ(blocks->blocks[2].zone, "Movable");
+  EXPECT_EQ(blocks->blocks[2].nid, 1);
+  EXPECT_EQ(blocks->blocks[3].state, "going-offline");
+}
+
+TEST(MemoryBlocks, ThatVanishWhileReadAreLeftOut) {
+  TempTree tree;
+  tree.Write(std::string(kMemory) + "/block_size_bytes", "8000000\n");
+  tree.MakeDirectory(std::string(kMemory) + "/memory7");
+  const auto blocks = ReadMemoryBlocks(tree.root());
+  ASSERT_TRUE(blocks.ok()) << blocks.status();
+  EXPECT_TRUE(blocks->blocks.empty());
+}
+
+TEST(MemoryBlocks, RefuseASizeThatIsNoNumberOrZero) {
+  for (const char* size : {"large\n", "0\n", ""}) {
+    TempTree tree;
+    tree.Write(std::string(kMemory) + "/block_size_bytes", size);
+    EXPECT_EQ(ReadMemoryBlocks(tree.root()).status().code(),
+              absl::StatusCode::kDataLoss)
+        << size;
+  }
+}
+
+TEST(MemoryBlocks, AreNotFoundWhereTheKernelHasNone) {
+  TempTree tree;
+  EXPECT_EQ(ReadMemoryBlocks(tree.root()).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+constexpr char kVmstat[] = "/sys/devices/system/node/node1/vmstat";
+
+TEST(NodeVmstat, GivesBothCountersOfTheNodeAskedForAndIsNotExact) {
+  TempTree tree;
+  tree.Write(kVmstat,
+             "nr_free_pages 12\nnr_foll_pin_acquired 4120\n"
+             "nr_foll_pin_released 23\n");
+  const auto readings = ReadNodeVmstat(tree.root(), {1});
+  ASSERT_TRUE(readings.ok()) << readings.status();
+  ASSERT_EQ(readings->size(), 1u);
+  EXPECT_EQ(readings->front().nid, 1);
+  EXPECT_EQ(readings->front().acquired, 4120u);
+  EXPECT_EQ(readings->front().released, 23u);
+  EXPECT_FALSE(readings->front().exact);
+}
+
+TEST(NodeVmstat, IsNotFoundWithoutTheCounters) {
+  TempTree tree;
+  tree.Write(kVmstat, "nr_free_pages 12\nnr_foll_pin_acquired 4120\n");
+  EXPECT_EQ(ReadNodeVmstat(tree.root(), {1}).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST(NodeVmstat, RefusesACounterThatIsNoNumber) {
+  TempTree tree;
+  tree.Write(kVmstat, "nr_foll_pin_acquired -3\nnr_foll_pin_released 0\n");
+  const auto readings = ReadNodeVmstat(tree.root(), {1});
+  EXPECT_EQ(readings.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(readings.status().message()), HasSubstr("line 1"));
+}
+
+TEST(PossibleCpus, AreOneMoreThanTheHighest) {
+  for (const auto& [text, count] :
+       {std::pair{"0\n", 1u}, {"0-3\n", 4u}, {"0-3,8-11\n", 12u}}) {
+    TempTree tree;
+    tree.Write("/sys/devices/system/cpu/possible", text);
+    EXPECT_EQ(CountPossibleCpus(tree.root()).value(), count) << text;
+  }
+}
+
+TEST(PossibleCpus, RefusesWhatIsNoList) {
+  for (const char* text : {"", "all\n", "0-\n", "0-99999999\n"}) {
+    TempTree tree;
+    tree.Write("/sys/devices/system/cpu/possible", text);
+    EXPECT_EQ(CountPossibleCpus(tree.root()).status().code(),
+              absl::StatusCode::kDataLoss)
+        << text;
+  }
+}
+
+TEST(HostInfo, IsEmptyWhereItCannotBeRead) {
+  TempTree tree;
+  tree.Write("/proc/sys/kernel/osrelease", "6.12.0\n");
+  const HostInfo info = ReadHostInfo(tree.root());
+  EXPECT_EQ(info.kernel_release, "6.12.0");
+  EXPECT_EQ(info.hostname, "");
+  EXPECT_EQ(info.boot_id, "");
+}
+
+}  // namespace
+}  // namespace pinwatch

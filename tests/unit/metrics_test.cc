@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "daemon/http.h"
+
+namespace pinwatch {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+const BuildInfo kBuild = {.version = "0.1.0",
+                          .revision = "abc",
+                          .compiler = "g++ 12",
+                          .libbpf = "1.1"};
+
+MigratetypePages Pages(const char* migratetype, PinCount confirmed,
+                       PinCount possible) {
+  MigratetypePages pages{
+      .migratetype = migratetype, .confirmed = confirmed, .possible = possible};
+  pages.pages[PAGE_FREE] = 100;
+  pages.pages[PAGE_PINNED_EXACT] = confirmed.pages;
+  return pages;
+}
+
+// One of everything, two of what is summed.
+Snapshot FullSnapshot() {
+  return {
+      .generation = 7,
+      .time = {.realtime_ns = 1'700'000'000'500'000'000},
+      .facts = {{.name = "census", .observable = true},
+                {.name = "migrations", .observable = false}},
+      .collectors = {{.name = "blocks",
+                      .success = true,
+                      .duration_ns = 2'500'000},
+                     {.name = "zones", .success = false}},
+      .nodes = {{.nid = 0,
+                 .acquired = 20000,
+                 .released = 3616,
+                 .counters_exact = true,
+                 .census_references = 16380,
+                 .census_current = true,
+                 .drift_references = -4,
+                 .drift_time =
+                     Timestamp{.realtime_ns = 1'600'000'000'000'000'000}}},
+      .zones = {{.nid = 0,
+                 .name = "Normal",
+                 .present_pages = 70000,
+                 .managed_pages = 65000,
+                 .migratetypes = {Pages("unmovable", {16384, 16390}, {2, 3}),
+                                  Pages("movable", {1, 1}, {})},
+                 .oldest_look =
+                     Timestamp{.realtime_ns = 1'650'000'000'000'000'000}}},
+      .block_size_bytes = 134217728,
+      .blocks = {{.nid = 0, .zone = "Normal", .state = "online", .blocks = 5},
+                 {.nid = -1, .zone = "none", .state = "offline", .blocks = 2}},
+      .migrations = {{.reason = "longterm_pin",
+                      .mode = "sync",
+                      .counters = {.calls = 6,
+                                   .succeeded_pages = 5,
+                                   .failed_pages = 4,
+                                   .thp_succeeded = 3,
+                                   .thp_failed = 2,
+                                   .thp_split = 1}},
+                     {.reason = "compaction", .mode = "async"}},
+      .census = {.rounds = 2,
+                 .blocks_looked = 12,
+                 .blocks_absent = 3,
+                 .blocks_changed = 1,
+                 .pages = 4096,
+                 .steps = 55,
+                 .cpu_ns = 1'250'000},
+  };
+}
+
+const ProcessStats kProcess = {.cpu_seconds = 1.5,
+                               .resident_bytes = 1048576,
+                               .virtual_bytes = 2097152,
+                               .threads = 3,
+                               .start_time_seconds = 1.7e9,
+                               .open_fds = 9,
+                               .max_fds = 1024};
+
+std::string Text(const Snapshot& snapshot,
+                 uint64_t max_series = kDefaultMaxSeries) {
+  return ToPrometheusText(CollectMetrics(
+      {.snapshot = snapshot, .build = kBuild, .process = kProcess},
+      max_series));
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n', absl::SkipEmpty());
+}
+
+size_t CountSeries(const std::string& text) {
+  const std::vector<std::string> lines = Lines(text);
+  return std::ranges::count_if(
+      lines, [](const std::string& line) { return !line.starts_with('#'); });
+}
+
+TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
+  const std::vector<std::string> lines = Lines(Text(FullSnapshot()));
+  for (
+      const char* line : {
+          R"(pinwatch_build_info{version="0.1.0",revision="abc",compiler="g++ 12",libbpf="1.1"} 1)",
+          R"(pinwatch_kernel_feature_info{feature="census",state="observable"} 1)",
+          R"(pinwatch_kernel_feature_info{feature="migrations",state="not_observable"} 1)",
+          R"(pinwatch_collector_success{collector="blocks"} 1)",
+          R"(pinwatch_collector_success{collector="zones"} 0)",
+          R"(pinwatch_collector_success{collector="process"} 1)",
+          R"(pinwatch_collector_duration_seconds{collector="blocks"} 0.0025)",
+          R"(pinwatch_failed_scrapes_total 0)",
+          R"(pinwatch_snapshot_timestamp_seconds 1700000000.5)",
+          R"(pinwatch_snapshots_total 7)",
+          R"(process_cpu_seconds_total 1.5)",
+          R"(process_resident_memory_bytes 1048576)",
+          R"(process_virtual_memory_bytes 2097152)",
+          R"(process_open_fds 9)",
+          R"(process_max_fds 1024)",
+          R"(process_start_time_seconds 1700000000)",
+          R"(process_threads 3)",
+          R"(pinwatch_node_pin_acquires_total{numa_node="0"} 20000)",
+          R"(pinwatch_node_pin_releases_total{numa_node="0"} 3616)",
+          R"(pinwatch_node_pinned_references{numa_node="0"} 16384)",
+          R"(pinwatch_node_counters_exact{numa_node="0"} 1)",
+          R"(pinwatch_census_references{numa_node="0"} 16380)",
+          R"(pinwatch_census_current{numa_node="0"} 1)",
+          R"(pinwatch_census_drift_references{numa_node="0"} -4)",
+          R"(pinwatch_census_drift_timestamp_seconds{numa_node="0"} 1600000000)",
+          R"(pinwatch_census_rounds_total 2)",
+          R"(pinwatch_census_looks_total{result="ok"} 8)",
+          R"(pinwatch_census_looks_total{result="absent"} 3)",
+          R"(pinwatch_census_looks_total{result="changed"} 1)",
+          R"(pinwatch_census_pages_total 4096)",
+          R"(pinwatch_census_steps_total 55)",
+          R"(pinwatch_census_cpu_seconds_total 0.00125)",
+          R"(pinwatch_census_oldest_look_timestamp_seconds{numa_node="0",mem_zone="Normal"} 1650000000)",
+          R"(pinwatch_zone_managed_pages{numa_node="0",mem_zone="Normal"} 65000)",
+          R"(pinwatch_zone_present_pages{numa_node="0",mem_zone="Normal"} 70000)",
+          R"(pinwatch_memory_block_size_bytes 134217728)",
+          R"(pinwatch_memory_blocks{numa_node="0",mem_zone="Normal",state="online"} 5)",
+          R"(pinwatch_memory_blocks{numa_node="unknown",mem_zone="none",state="offline"} 2)",
+          R"(pinwatch_pinned_pages{numa_node="0",mem_zone="Normal",migratetype="unmovable"} 16384)",
+          R"(pinwatch_pinned_pages{numa_node="0",mem_zone="Normal",migratetype="movable"} 1)",
+          R"(pinwatch_pinned_bytes{numa_node="0",mem_zone="Normal",migratetype="unmovable"} 67108864)",
+          R"(pinwatch_pinned_references{numa_node="0",mem_zone="Normal",migratetype="unmovable"} 16390)",
+          R"(pinwatch_possible_pinned_pages{numa_node="0",mem_zone="Normal",migratetype="unmovable"} 2)",
+          R"(pinwatch_possible_pinned_references{numa_node="0",mem_zone="Normal",migratetype="unmovable"} 3)",
+          R"(pinwatch_pages{numa_node="0",mem_zone="Normal",class="free"} 200)",
+          R"(pinwatch_pages{numa_node="0",mem_zone="Normal",class="pinned_exact"} 16385)",
+          R"(pinwatch_pages{numa_node="0",mem_zone="Normal",class="unstable"} 0)",
+          R"(pinwatch_migrate_calls_total{reason="longterm_pin",mode="sync"} 6)",
+          R"(pinwatch_migrate_calls_total{reason="compaction",mode="async"} 0)",
+          R"(pinwatch_migrate_succeeded_pages_total{reason="longterm_pin",mode="sync"} 5)",
+          R"(pinwatch_migrate_failed_pages_total{reason="longterm_pin",mode="sync"} 4)",
+          R"(pinwatch_migrate_thp_succeeded_total{reason="longterm_pin",mode="sync"} 3)",
+          R"(pinwatch_migrate_thp_failed_total{reason="longterm_pin",mode="sync"} 2)",
+          R"(pinwatch_migrate_thp_split_total{reason="longterm_pin",mode="sync"} 1)",
+          R"(pinwatch_series_dropped 0)",
+      }) {
+    EXPECT_THAT(lines, Contains(line));
+  }
+}
+
+TEST(Metrics, AFullSnapshotLeavesNoRowOut) {
+  const Snapshot snapshot = FullSnapshot();
+  const auto collected = CollectMetrics(
+      {.snapshot = snapshot, .build = kBuild, .process = kProcess},
+      kDefaultMaxSeries);
+  EXPECT_EQ(collected.size(), Metrics().size());
+}
+
+TEST(Metrics, NoTwoSeriesAreTheSame) {
+  std::set<std::string> seen;
+  for (const std::string& line : Lines(Text(FullSnapshot())))
+    EXPECT_TRUE(seen.insert(line.substr(0, line.rfind(' '))).second) << line;
+}
+
+TEST(Metrics, HelpAndTypeStandBeforeTheSeries) {
+  EXPECT_THAT(Text(FullSnapshot()),
+              HasSubstr("# HELP pinwatch_snapshots_total Snapshots published "
+                        "since pinwatchd started.\n"
+                        "# TYPE pinwatch_snapshots_total counter\n"
+                        "pinwatch_snapshots_total 7\n"));
+}
+
+TEST(Metrics, UnknownIsAbsentNotZero) {
+  const Snapshot snapshot = {
+      .facts = {{.name = "census", .observable = false}},
+      .nodes = {{.nid = 0}},
+      .zones = {{.nid = 0, .name = "Normal"}},
+  };
+  const std::string text = ToPrometheusText(CollectMetrics(
+      {.snapshot = snapshot, .build = kBuild}, kDefaultMaxSeries));
+  for (const char* absent :
+       {"pinwatch_node_", "pinwatch_census_", "pinwatch_pinned_",
+        "pinwatch_possible_", "pinwatch_pages", "pinwatch_memory_block",
+        "pinwatch_migrate_", "process_"}) {
+    EXPECT_THAT(text, Not(HasSubstr(absent)));
+  }
+  EXPECT_THAT(text,
+              HasSubstr("pinwatch_collector_success{collector=\"process\"} 0"));
+}
+
+TEST(Metrics, OneUnknownCounterHidesTheDifferenceOnly) {
+  const Snapshot snapshot = {.nodes = {{.nid = 1, .acquired = 5}}};
+  const std::string text = Text(snapshot);
+  EXPECT_THAT(text,
+              HasSubstr("pinwatch_node_pin_acquires_total{numa_node=\"1\"} 5"));
+  EXPECT_THAT(text, Not(HasSubstr("pinwatch_node_pin_releases_total")));
+  EXPECT_THAT(text, Not(HasSubstr("pinwatch_node_pinned_references")));
+  EXPECT_THAT(text, Not(HasSubstr("pinwatch_node_counters_exact")));
+}
+
+// The label of a fact with this name, as the exposition has it.
+std::string ExportedLabel(const std::string& name) {
+  const Snapshot snapshot = {.facts = {{.name = name}}};
+  for (const std::string& line : Lines(Text(snapshot))) {
+    const size_t start = line.find("{feature=\"");
+    if (start == std::string::npos) continue;
+    return line.substr(start + 10, line.find("\",state") - start - 10);
+  }
+  return "absent";
+}
+
+TEST(Labels, QuotesNewlinesAndBackslashesAreEscaped) {
+  EXPECT_EQ(ExportedLabel("a\"b\nc\\d"), "a\\\"b\\nc\\\\d");
+}
+
+TEST(Labels, BytesThatAreNotUtf8AreReplaced) {
+  EXPECT_EQ(ExportedLabel("a\xff\xfe"
+                          "b"),
+            "a\uFFFD\uFFFD"
+            "b");
+  EXPECT_EQ(ExportedLabel("\xc3"), "\uFFFD");            // cut short
+  EXPECT_EQ(ExportedLabel("\xe2\x82"), "\uFFFD\uFFFD");  // cut short
+  EXPECT_EQ(ExportedLabel("\xf0\x9f\x98x"), "\uFFFD\uFFFD\uFFFDx");
+  EXPECT_EQ(ExportedLabel("\xc0\xaf"), "\uFFFD\uFFFD");  // overlong
+  EXPECT_EQ(ExportedLabel("\xe0\x80\xaf"), "\uFFFD\uFFFD\uFFFD");
+  EXPECT_EQ(ExportedLabel("\xed\xa0\x80"), "\uFFFD\uFFFD\uFFFD");  // surrogate
+  EXPECT_EQ(ExportedLabel("\xf4\x90\x80\x80"),
+            "\uFFFD\uFFFD\uFFFD\uFFFD");  // above U+10FFFF
+  EXPECT_EQ(ExportedLabel(std::string("a\0b", 3)),
+            "a\uFFFD"
+            "b");
+}
+
+TEST(Labels, CharactersOfEveryLengthAreKept) {
+  const std::string text =
+      "a\u00e9\u07ff\u0800\u20ac\ud7ff\uE000\uFFFF\U00010000\U0001F600"
+      "\U0010FFFF";
+  EXPECT_EQ(ExportedLabel(text), text);
+}
+
+TEST(Labels, LongValuesEndOnACharacterBoundary) {
+  EXPECT_EQ(ExportedLabel(std::string(300, 'x')), std::string(128, 'x'));
+  EXPECT_EQ(ExportedLabel(std::string(127, 'x') + "\u20ac"),
+            std::string(127, 'x'));
+  EXPECT_EQ(ExportedLabel(std::string(125, 'x') + "\u20acyz"),
+            std::string(125, 'x') + "\u20ac");
+  EXPECT_LE(ExportedLabel(std::string(300, '\xff')).size(), 128u);
+}
+
+TEST(Limit, SeriesBeyondItAreDroppedAndCounted) {
+  Snapshot snapshot = FullSnapshot();
+  const size_t all = CountSeries(Text(snapshot));
+  for (int i = 0; i < 5000; ++i)
+    snapshot.migrations.push_back(
+        {.reason = "reason" + std::to_string(i), .mode = "sync"});
+  const std::string text = Text(snapshot, 2000);
+  EXPECT_EQ(CountSeries(text), 2000u);
+  const size_t dropped = all + 6 * 5000 - 2000;
+  EXPECT_THAT(text, HasSubstr("\npinwatch_series_dropped " +
+                              std::to_string(dropped) + "\n"));
+}
+
+TEST(Limit, OfExactlyAllSeriesDropsNone) {
+  const Snapshot snapshot = FullSnapshot();
+  const size_t all = CountSeries(Text(snapshot));
+  EXPECT_THAT(Text(snapshot, all), HasSubstr("\npinwatch_series_dropped 0\n"));
+  EXPECT_THAT(Text(snapshot, all - 1),
+              HasSubstr("\npinwatch_series_dropped 1\n"));
+}
+
+TEST(Limit, OfZeroStillTellsWhatWasDropped) {
+  const std::string text = Text(FullSnapshot(), 0);
+  EXPECT_EQ(CountSeries(text), 1u);
+  EXPECT_THAT(text, HasSubstr("pinwatch_series_dropped "));
+}
+
+TEST(Rules, RefuseWhatTheCatalogueMustNotHold) {
+  EXPECT_FALSE(HasOurPrefix({.name = "node_pages"}));
+  EXPECT_TRUE(HasOurPrefix({.name = "process_threads"}));
+
+  EXPECT_FALSE(HasTotalIfCounter(
+      {.name = "pinwatch_calls", .type = MetricType::kCounter}));
+  EXPECT_FALSE(HasTotalIfCounter(
+      {.name = "pinwatch_calls_total", .type = MetricType::kGauge}));
+  EXPECT_TRUE(HasTotalIfCounter(
+      {.name = "pinwatch_calls_total", .type = MetricType::kCounter}));
+
+  EXPECT_FALSE(HelpIsOneLine({.help = ""}));
+  EXPECT_FALSE(HelpIsOneLine({.help = "No full stop"}));
+  EXPECT_FALSE(HelpIsOneLine({.help = "Two\nlines."}));
+  EXPECT_FALSE(HelpIsOneLine({.help = "A back\\slash."}));
+  EXPECT_TRUE(HelpIsOneLine({.help = "A sentence."}));
+
+  for (const char* taken : {"type", "zone", "node", "instance", "job", "le"})
+    EXPECT_FALSE(LabelsAreOurs({.labels = {"numa_node", taken}})) << taken;
+  EXPECT_TRUE(LabelsAreOurs({.labels = {"numa_node", "mem_zone"}}));
+  EXPECT_TRUE(LabelsAreOurs({}));
+
+  const MetricDef twice[] = {{.name = "pinwatch_a"}, {.name = "pinwatch_a"}};
+  EXPECT_FALSE(NamesAreUnique(twice));
+}
+
+TEST(Promtool, HasNothingToSayOfTheExposition) {
+  ASSERT_EQ(std::system("command -v promtool >/dev/null"), 0)
+      << "promtool is missing: install the package prometheus";
+  Snapshot snapshot = FullSnapshot();
+  snapshot.facts.push_back({.name = "a\xff\"\n\\" + std::string(300, 'x')});
+  const std::string path = testing::TempDir() + "/pinwatch_metrics_test.txt";
+  std::ofstream(path) << Text(snapshot);
+  FILE* promtool =
+      popen(("promtool check metrics <" + path + " 2>&1").c_str(), "r");
+  ASSERT_NE(promtool, nullptr);
+  std::string said;
+  for (int c; (c = std::fgetc(promtool)) != EOF;) said += static_cast<char>(c);
+  EXPECT_EQ(pclose(promtool), 0);
+  EXPECT_EQ(said, "");
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace pinwatch

@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/service.h"
+
+#include <gmock/gmock.h>
+#include <grp.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "daemon/to_proto.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "pinwatch/v1/pinwatch.grpc.pb.h"
+#include "tests/unit/temp_tree.h"
+
+namespace pinwatch {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+
+std::chrono::system_clock::time_point After(int milliseconds) {
+  return std::chrono::system_clock::now() +
+         std::chrono::milliseconds(milliseconds);
+}
+
+std::shared_ptr<const Snapshot> SomeSnapshot(uint64_t generation) {
+  Snapshot snapshot;
+  snapshot.generation = generation;
+  snapshot.time.realtime_ns = 1'700'000'000 * kNsPerSecond + 5;
+  snapshot.host = {"db17", "6.12.30", "some-boot-id"};
+  snapshot.facts = {{"census", true, "struct page", ""}};
+  return std::make_shared<const Snapshot>(snapshot);
+}
+
+// Keeps what is asked until the test answers it.
+class Questions {
+ public:
+  AskForLook Asker() {
+    return [this](int64_t max_age_ns, Answer answer) {
+      std::lock_guard lock(mutex_);
+      asked_.emplace_back(max_age_ns, std::move(answer));
+      changed_.notify_all();
+    };
+  }
+
+  // Waits for a question and takes it.
+  std::pair<int64_t, Answer> Take() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !asked_.empty(); });
+    auto question = std::move(asked_.back());
+    asked_.pop_back();
+    return question;
+  }
+
+  bool empty() {
+    std::lock_guard lock(mutex_);
+    return asked_.empty();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::pair<int64_t, Answer>> asked_;
+};
+
+// A bound socket; with a backlog it listens as a daemon that lives does.
+class BoundSocket {
+ public:
+  BoundSocket(const std::string& path, bool listens)
+      : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    std::copy(path.begin(), path.end(), address.sun_path);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+              0);
+    EXPECT_TRUE(!listens || listen(fd_, 1) == 0);
+  }
+  ~BoundSocket() { close(fd_); }
+
+ private:
+  const int fd_;
+};
+
+class ServiceTest : public testing::Test {
+ protected:
+  ~ServiceTest() override {
+    if (server_) server_->Stop();
+  }
+
+  absl::Status TryStart(const std::string& group = "") {
+    auto server = GrpcServer::Start({.socket_path = path_,
+                                     .socket_group = group,
+                                     .version = "0.1.0",
+                                     .revision = "0123abc"},
+                                    &published_, questions_.Asker());
+    if (!server.ok()) return server.status();
+    server_ = *std::move(server);
+    return absl::OkStatus();
+  }
+
+  void Start() {
+    const absl::Status status = TryStart();
+    ASSERT_TRUE(status.ok()) << status;
+    channel_ = grpc::CreateChannel("unix:" + path_,
+                                   grpc::InsecureChannelCredentials());
+    stub_ = v1::PinwatchService::NewStub(channel_);
+    health_ = grpc::health::v1::Health::NewStub(channel_);
+  }
+
+  grpc::Status GetSnapshot(const v1::GetSnapshotRequest& request,
+                           int timeout_ms = 10'000) {
+    grpc::ClientContext context;
+    context.set_deadline(After(timeout_ms));
+    return stub_->GetSnapshot(&context, request, &response_);
+  }
+
+  grpc::Status GetFreshSnapshot(int64_t seconds, int32_t nanos,
+                                int timeout_ms = 10'000) {
+    v1::GetSnapshotRequest request;
+    request.mutable_max_age()->set_seconds(seconds);
+    request.mutable_max_age()->set_nanos(nanos);
+    return GetSnapshot(request, timeout_ms);
+  }
+
+  grpc::Status Check(const std::string& service,
+                     HealthCheckResponse* response) {
+    grpc::ClientContext context;
+    context.set_deadline(After(10'000));
+    HealthCheckRequest request;
+    request.set_service(service);
+    return health_->Check(&context, request, response);
+  }
+
+  // The raw answer of grpc.reflection to one raw request.
+  std::string Reflect(const std::string& request) {
+    grpc::GenericStub stub(channel_);
+    grpc::ClientContext context;
+    context.set_deadline(After(10'000));
+    grpc::CompletionQueue queue;
+    const auto await = [&] {
+      void* tag;
+      bool ok = false;
+      return queue.Next(&tag, &ok) && ok;
+    };
+    const auto call = stub.PrepareCall(
+        &context,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        &queue);
+    call->StartCall(nullptr);
+    EXPECT_TRUE(await());
+    const grpc::Slice sent(request);
+    call->Write(grpc::ByteBuffer(&sent, 1), nullptr);
+    EXPECT_TRUE(await());
+    grpc::ByteBuffer answer;
+    call->Read(&answer, nullptr);
+    EXPECT_TRUE(await());
+    grpc::Slice bytes;
+    EXPECT_TRUE(answer.DumpToSingleSlice(&bytes).ok());
+    call->WritesDone(nullptr);
+    EXPECT_TRUE(await());
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    EXPECT_TRUE(await());
+    return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+  }
+
+  const TempTree tree_;
+  std::string path_ = tree_.root() + "/ro.sock";
+  Published<Snapshot> published_;
+  Questions questions_;
+  std::unique_ptr<GrpcServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::PinwatchService::Stub> stub_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  v1::GetSnapshotResponse response_;
+};
+
+TEST_F(ServiceTest, InfoTellsOfDaemonAndHost) {
+  published_.Set(SomeSnapshot(1));
+  Start();
+  grpc::ClientContext context;
+  v1::GetInfoResponse info;
+  ASSERT_TRUE(stub_->GetInfo(&context, {}, &info).ok());
+  EXPECT_EQ(info.version(), "0.1.0");
+  EXPECT_EQ(info.revision(), "0123abc");
+  EXPECT_EQ(info.hostname(), "db17");
+  EXPECT_EQ(info.kernel_release(), "6.12.30");
+  EXPECT_EQ(info.boot_id(), "some-boot-id");
+  ASSERT_EQ(info.facts_size(), 1);
+  EXPECT_EQ(info.facts(0).name(), "census");
+}
+
+TEST_F(ServiceTest, NothingIsTheAnswerBeforeTheFirstSnapshot) {
+  Start();
+  grpc::ClientContext context;
+  v1::GetInfoResponse info;
+  for (const grpc::Status& status :
+       {GetSnapshot({}), stub_->GetInfo(&context, {}, &info)}) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(status.error_message(),
+              "no snapshot yet: the first census is under way");
+  }
+}
+
+TEST_F(ServiceTest, WithoutAnAgeThePublishedSnapshotIsTheAnswer) {
+  published_.Set(SomeSnapshot(7));
+  Start();
+  ASSERT_TRUE(GetSnapshot({}).ok());
+  EXPECT_EQ(response_.snapshot().generation(), 7u);
+  EXPECT_EQ(response_.snapshot().time().seconds(), 1'700'000'000);
+  EXPECT_EQ(response_.snapshot().time().nanos(), 5);
+  EXPECT_TRUE(questions_.empty());
+}
+
+TEST_F(ServiceTest, WithAnAgeTheAnswerIsAwaited) {
+  Start();
+  std::jthread owner([&] {
+    const auto [max_age_ns, answer] = questions_.Take();
+    EXPECT_EQ(max_age_ns, 2 * kNsPerSecond + 3);
+    answer(SomeSnapshot(9));
+  });
+  ASSERT_TRUE(GetFreshSnapshot(2, 3).ok());
+  EXPECT_EQ(response_.snapshot().generation(), 9u);
+}
+
+TEST_F(ServiceTest, AnAnswerMayComeBeforeTheAskerReturns) {
+  server_ = *GrpcServer::Start({.socket_path = path_}, &published_,
+                               [](int64_t, Answer answer) { answer(nullptr); });
+  stub_ = v1::PinwatchService::NewStub(
+      grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
+  const grpc::Status status = GetFreshSnapshot(0, 0);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "the daemon is stopping");
+}
+
+TEST_F(ServiceTest, AnAgeBeyondNanosecondsIsTheLargest) {
+  Start();
+  std::jthread owner([&] {
+    const auto [max_age_ns, answer] = questions_.Take();
+    EXPECT_EQ(max_age_ns, INT64_MAX);
+    answer(SomeSnapshot(1));
+  });
+  EXPECT_TRUE(GetFreshSnapshot(INT64_MAX, 0).ok());
+}
+
+TEST_F(ServiceTest, NegativeOrMalformedAgesAreRefused) {
+  Start();
+  for (const auto& [seconds, nanos] :
+       std::vector<std::pair<int64_t, int32_t>>{{-1, 0},
+                                                {0, -1},
+                                                {1, -1},
+                                                {-1, 1},
+                                                {0, 1'000'000'000},
+                                                {INT64_MIN, INT32_MIN}}) {
+    EXPECT_EQ(GetFreshSnapshot(seconds, nanos).error_code(),
+              grpc::StatusCode::INVALID_ARGUMENT)
+        << seconds << " s " << nanos << " ns";
+  }
+  EXPECT_TRUE(questions_.empty());
+}
+
+TEST_F(ServiceTest, AnswersAfterTheDeadlineAreDropped) {
+  Start();
+  EXPECT_EQ(GetFreshSnapshot(0, 0, 50).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  const Answer answer = questions_.Take().second;
+  answer(SomeSnapshot(1));
+  published_.Set(SomeSnapshot(2));
+  EXPECT_TRUE(GetSnapshot({}).ok());
+}
+
+TEST_F(ServiceTest, AnswersThatRaceWithCancellationsAreSafe) {
+  Start();
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    std::jthread owner([&] { questions_.Take().second(SomeSnapshot(1)); });
+    std::jthread canceller([&] { context.TryCancel(); });
+    v1::GetSnapshotRequest request;
+    request.mutable_max_age();
+    v1::GetSnapshotResponse response;
+    const grpc::Status status =
+        stub_->GetSnapshot(&context, request, &response);
+    EXPECT_TRUE(status.ok() ||
+                status.error_code() == grpc::StatusCode::CANCELLED)
+        << status.error_message();
+    // A call that was cancelled before it left asks nothing.
+    if (!status.ok() && questions_.empty())
+      questions_.Asker()(0, [](std::shared_ptr<const Snapshot>) {});
+  }
+}
+
+TEST_F(ServiceTest, AnswersMayOutliveTheServer) {
+  Start();
+  std::jthread client([&] {
+    EXPECT_THAT(GetFreshSnapshot(0, 0).error_code(),
+                testing::AnyOf(grpc::StatusCode::CANCELLED,
+                               grpc::StatusCode::UNAVAILABLE));
+  });
+  const Answer answer = questions_.Take().second;
+  server_.reset();
+  answer(SomeSnapshot(1));
+}
+
+TEST_F(ServiceTest, RequestsThatAreTooLargeAreRefused) {
+  published_.Set(SomeSnapshot(1));
+  Start();
+  HealthCheckResponse response;
+  EXPECT_EQ(Check(std::string(100'000, 'x'), &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(ServiceTest, StopEndsOpenCallsInTimeAndRemovesTheSocket) {
+  Start();
+  std::jthread waiting([&] { EXPECT_FALSE(GetFreshSnapshot(0, 0).ok()); });
+  const Answer answer = questions_.Take().second;
+  grpc::ClientContext context;
+  const auto watch = health_->Watch(&context, {});
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  // A connection on which no byte comes.
+  const int idle = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  std::copy(path_.begin(), path_.end(), address.sun_path);
+  ASSERT_EQ(
+      connect(idle, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+
+  const auto start = std::chrono::steady_clock::now();
+  server_->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  EXPECT_NE(access(path_.c_str(), F_OK), 0);
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  close(idle);
+  server_->Stop();
+}
+
+TEST_F(ServiceTest, HealthFollowsTheFirstSnapshot) {
+  Start();
+  HealthCheckResponse response;
+  for (const char* service : {"", "pinwatch.v1.PinwatchService"}) {
+    ASSERT_TRUE(Check(service, &response).ok());
+    EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  }
+  published_.Set(SomeSnapshot(1));
+  for (const char* service : {"", "pinwatch.v1.PinwatchService"}) {
+    ASSERT_TRUE(Check(service, &response).ok());
+    EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  }
+  EXPECT_EQ(Check("pinwatch.v1.Nonsense", &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServiceTest, HealthWatchersHearOfTheFirstSnapshot) {
+  Start();
+  grpc::ClientContext context;
+  context.set_deadline(After(10'000));
+  const auto watch = health_->Watch(&context, {});
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  published_.Set(SomeSnapshot(1));
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  context.TryCancel();
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServiceTest, HealthWatchersOfAnUnknownServiceAreToldAndKept) {
+  published_.Set(SomeSnapshot(1));
+  Start();
+  grpc::ClientContext context;
+  context.set_deadline(After(500));
+  HealthCheckRequest request;
+  request.set_service("pinwatch.v1.Nonsense");
+  const auto watch = health_->Watch(&context, request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(ServiceTest, HealthWatchersThatComeAndGoAreSafe) {
+  Start();
+  std::vector<std::jthread> clients;
+  std::atomic<int> watching = 0;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&, i] {
+      for (int j = 0; j < 20; ++j) {
+        grpc::ClientContext context;
+        const auto watch = health_->Watch(&context, {});
+        HealthCheckResponse response;
+        if ((i + j) % 2) watch->Read(&response);
+        ++watching;
+        context.TryCancel();
+        watch->Finish();
+      }
+    });
+  }
+  while (watching < 80) std::this_thread::yield();
+  published_.Set(SomeSnapshot(1));
+}
+
+TEST_F(ServiceTest, ReflectionListsServicesAndHasTheirDescriptors) {
+  Start();
+  const std::string services = Reflect("\x3a\x01*");
+  EXPECT_THAT(services, HasSubstr("pinwatch.v1.PinwatchService"));
+  EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
+  const std::string health = "grpc.health.v1.Health";
+  const std::string file = Reflect(
+      "\x22" + std::string(1, static_cast<char>(health.size())) + health);
+  EXPECT_THAT(file, HasSubstr("grpc/health/v1/health.proto"));
+  EXPECT_THAT(file, HasSubstr("SERVICE_UNKNOWN"));
+}
+
+TEST_F(ServiceTest, OnlyOwnerAndGroupMayConnect) {
+  const mode_t old = umask(0);
+  Start();
+  EXPECT_EQ(umask(old), 0u) << "the umask was not put back";
+  struct stat file;
+  ASSERT_EQ(stat(path_.c_str(), &file), 0);
+  EXPECT_TRUE(S_ISSOCK(file.st_mode));
+  EXPECT_EQ(file.st_mode & 07777, 0660u);
+  EXPECT_EQ(file.st_uid, geteuid());
+  EXPECT_EQ(file.st_gid, getegid());
+}
+
+TEST_F(ServiceTest, TheSocketIsGivenToItsGroup) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root gives files away";
+  const group* daemon_group = getgrnam("daemon");
+  if (!daemon_group) GTEST_SKIP() << "there is no group daemon";
+  const gid_t gid = daemon_group->gr_gid;
+  ASSERT_TRUE(TryStart("daemon").ok());
+  struct stat file;
+  ASSERT_EQ(stat(path_.c_str(), &file), 0);
+  EXPECT_EQ(file.st_gid, gid);
+  EXPECT_EQ(file.st_mode & 07777, 0660u);
+}
+
+TEST_F(ServiceTest, AGroupThatDoesNotExistIsAnError) {
+  const absl::Status status = TryStart("no-such-group");
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_EQ(status.message(), "socket group no-such-group does not exist");
+  EXPECT_NE(access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(ServiceTest, TheDirectoryIsMadeWhateverTheUmask) {
+  path_ = tree_.root() + "/run/ro.sock";
+  const mode_t old = umask(0077);
+  Start();
+  umask(old);
+  struct stat directory;
+  ASSERT_EQ(stat((tree_.root() + "/run").c_str(), &directory), 0);
+  EXPECT_EQ(directory.st_mode & 07777, 0755u);
+}
+
+TEST_F(ServiceTest, OddCharactersInThePathStandForThemselves) {
+  path_ = tree_.root() + "/a%20b c.sock";
+  ASSERT_TRUE(TryStart().ok());
+  EXPECT_EQ(access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(ServiceTest, TheSocketOfADeadDaemonIsReplaced) {
+  { const BoundSocket dead(path_, /*listens=*/true); }
+  ASSERT_EQ(access(path_.c_str(), F_OK), 0);
+  published_.Set(SomeSnapshot(1));
+  Start();
+  EXPECT_TRUE(GetSnapshot({}).ok());
+}
+
+TEST_F(ServiceTest, TheSocketOfALivingDaemonIsLeftAlone) {
+  const BoundSocket living(path_, /*listens=*/true);
+  const absl::Status status = TryStart();
+  EXPECT_TRUE(absl::IsAlreadyExists(status));
+  EXPECT_EQ(status.message(), "another pinwatchd answers on " + path_);
+  EXPECT_EQ(access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(ServiceTest, AFileThatIsNoSocketIsLeftAlone) {
+  tree_.Write("/ro.sock", "precious");
+  EXPECT_EQ(TryStart().message(), path_ + " exists and is no socket");
+  std::ifstream file(path_);
+  std::string text;
+  EXPECT_TRUE(file >> text && text == "precious");
+}
+
+TEST_F(ServiceTest, PathsThatAreTooLongAreRefused) {
+  path_ = tree_.root() + "/" + std::string(108, 'x');
+  EXPECT_TRUE(absl::IsInvalidArgument(TryStart()));
+}
+
+TEST(ToUtf8, WellFormedTextIsKept) {
+  for (const std::string text :
+       {"", "Normal", "z\xc3\xbcrich", "\xe2\x82\xac", "\xed\x9f\xbf",
+        "\xf0\x9f\x90\xa7", "\xf4\x8f\xbf\xbf"})
+    EXPECT_EQ(ToUtf8(text), text);
+}
+
+TEST(ToUtf8, EachByteThatIsNotPartOfATextIsReplaced) {
+  const std::string r = "\xef\xbf\xbd";
+  EXPECT_EQ(ToUtf8("a\xff\xfe"
+                   "b"),
+            "a" + r + r + "b");
+  EXPECT_EQ(ToUtf8("\xc0\xaf"), r + r) << "overlong";
+  EXPECT_EQ(ToUtf8("\xe0\x80\xaf"), r + r + r) << "overlong";
+  EXPECT_EQ(ToUtf8("\xed\xa0\x80"), r + r + r) << "surrogate";
+  EXPECT_EQ(ToUtf8("\xf4\x90\x80\x80"), r + r + r + r) << "beyond U+10FFFF";
+  EXPECT_EQ(ToUtf8("\xe2\x82"), r + r) << "cut";
+  EXPECT_EQ(ToUtf8("\xe2\x82z"), r + r + "z");
+}
+
+TEST(ToProto, WhatIsNotKnownIsUnset) {
+  Snapshot snapshot;
+  snapshot.nodes = {{.nid = 1}};
+  snapshot.zones = {{.nid = 1, .name = "Normal"}};
+  snapshot.blocks = {
+      {.nid = -1, .zone = "none", .state = "online", .blocks = 2}};
+  const v1::Snapshot proto = ToProto(snapshot);
+  EXPECT_FALSE(proto.nodes(0).has_outstanding_references());
+  EXPECT_FALSE(proto.nodes(0).has_drift_references());
+  EXPECT_FALSE(proto.nodes(0).has_drift_time());
+  EXPECT_FALSE(proto.zones(0).has_oldest_look());
+  EXPECT_FALSE(proto.blocks(0).has_nid());
+}
+
+TEST(ToProto, EveryFigureArrives) {
+  Snapshot snapshot;
+  snapshot.generation = 1;
+  snapshot.nodes = {{.nid = 1,
+                     .acquired = 30,
+                     .released = 10,
+                     .counters_exact = true,
+                     .census_references = 19,
+                     .census_current = true,
+                     .drift_references = 1,
+                     .drift_time = Timestamp{.realtime_ns = 1'500'000'000}}};
+  Zone zone{.nid = 1, .name = "Normal", .start_pfn = 2, .managed_pages = 5};
+  zone.migratetypes = {{.migratetype = "cma",
+                        .confirmed = {.pages = 6, .references = 7},
+                        .possible = {.pages = 8, .references = 9}}};
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c)
+    zone.migratetypes[0].pages[c] = 100 + c;
+  snapshot.zones = {zone};
+  snapshot.migrations = {{"compaction", "sync", {1, 2, 3, 4, 5, 6}}};
+  snapshot.collectors = {{"zones", false, 7, "bad \xff"}};
+  const v1::Snapshot proto = ToProto(snapshot);
+
+  const v1::Node& node = proto.nodes(0);
+  EXPECT_EQ(node.outstanding_references(), 20u);
+  EXPECT_EQ(node.census_references(), 19u);
+  EXPECT_EQ(node.drift_references(), 1);
+  EXPECT_EQ(node.drift_time().nanos(), 500'000'000);
+  const v1::MigratetypePages& pages = proto.zones(0).migratetypes(0);
+  EXPECT_EQ(pages.confirmed().pages(), 6u);
+  EXPECT_EQ(pages.possible().references(), 9u);
+  // The fields of PageClasses stand in the order of enum page_class.
+  const auto* classes = pages.classes().GetDescriptor();
+  ASSERT_EQ(classes->field_count(), NR_PAGE_CLASSES);
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c)
+    EXPECT_EQ(pages.classes().GetReflection()->GetUInt64(pages.classes(),
+                                                         classes->field(c)),
+              100u + c);
+  EXPECT_EQ(proto.migrations(0).thp_split(), 6u);
+  EXPECT_EQ(proto.collectors(0).error(), "bad \xef\xbf\xbd");
+}
+
+}  // namespace
+}  // namespace pinwatch
