@@ -85,11 +85,18 @@ static __always_inline __u64 page_flags(const char *page)
 	return FIELD(__u64, page, ((struct page *)0)->flags);
 }
 
+static __always_inline __u64 compound_head_of(const char *page)
+{
+	if (bpf_core_field_exists(((struct page___v7_0 *)0)->compound_info))
+		return FIELD(__u64, page, ((struct page___v7_0 *)0)->compound_info);
+	return FIELD(__u64, page, ((struct page *)0)->compound_head);
+}
+
 static __always_inline struct page_view view_of(const char *page)
 {
 	return (struct page_view){
 		.flags = page_flags(page),
-		.compound_head = FIELD(__u64, page, ((struct page *)0)->compound_head),
+		.compound_head = compound_head_of(page),
 		.mapping = FIELD(__u64, page, ((struct page *)0)->mapping),
 		.order = FIELD(__u64, page, ((struct page *)0)->private),
 		.mapcount = FIELD(__s32, page, ((struct page *)0)->_mapcount.counter),
@@ -192,20 +199,30 @@ static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
 	return kind == KIND_HUGETLB;
 }
 
+/* Where a tail says that its head is. */
+static __always_inline __u64 head_pfn_by(const struct walk *walk, __u64 pfn, __u64 compound_head)
+{
+	/* From Linux v7.0 on it may be a mask for the tail's own address. */
+	if (compound_head >> 40 == 0xffffff)
+		return (((walk->vmemmap + pfn * STRUCT_PAGE) & compound_head) - walk->vmemmap) /
+		       STRUCT_PAGE;
+	return (compound_head - 1 - walk->vmemmap) / STRUCT_PAGE;
+}
+
 /* The pfn of the head of the compound page that `pair` begins with. */
 static __always_inline __u64 head_pfn_of(const struct walk *walk, const char *pair, __u64 pfn)
 {
-	__u64 own = FIELD(__u64, pair, ((struct page *)0)->compound_head);
-	__u64 next = FIELD(__u64, pair + STRUCT_PAGE, ((struct page *)0)->compound_head);
+	__u64 own = compound_head_of(pair);
+	__u64 next = compound_head_of(pair + STRUCT_PAGE);
 
 	if (own & 1)
-		return (own - 1 - walk->vmemmap) / STRUCT_PAGE;
+		return head_pfn_by(walk, pfn, own);
 	/*
 	 * With an optimised vmemmap the first tail in each page of struct pages
 	 * reads like a head; the tail after it knows better.
 	 */
 	if (next & 1)
-		return (next - 1 - walk->vmemmap) / STRUCT_PAGE;
+		return head_pfn_by(walk, pfn + 1, next);
 	return pfn;
 }
 

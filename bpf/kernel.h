@@ -41,6 +41,11 @@ struct page___v6_18 {
 	memdesc_flags_t___v6_18 flags;
 };
 
+/* Linux v7.0 renamed compound_head: it may hold a mask instead. */
+struct page___v7_0 {
+	unsigned long compound_info;
+};
+
 /* The head's order and destructor stand in the first tail page up to v6.5. */
 struct page___v6_1 {
 	unsigned char compound_dtor;

@@ -24,19 +24,21 @@ namespace {
 constexpr char kIsItRunning[] =
     "is pinwatchd running? systemctl status pinwatchd";
 
-// The group that may connect, as far as that can be seen.
-std::string GroupOf(const std::string& path) {
+// Why a user may not connect, as far as the owner of the socket can be seen.
+std::string WhyDenied(const std::string& path) {
   struct stat file;
-  const group* entry =
-      stat(path.c_str(), &file) ? nullptr : getgrgid(file.st_gid);
-  return entry ? entry->gr_name : "pinwatch";
+  if (stat(path.c_str(), &file)) return "you are not in group pinwatch";
+  if (file.st_gid == 0)
+    return "only root may ask; see --grpc.socket-group of pinwatchd";
+  const group* entry = getgrgid(file.st_gid);
+  return absl::StrCat("you are not in group ",
+                      entry ? entry->gr_name : absl::StrCat(file.st_gid));
 }
 
 absl::Status ConnectError(int error, const std::string& path) {
   if (error == EACCES || error == EPERM)
     return absl::PermissionDeniedError(
-        absl::StrCat("permission denied on ", path, ": you are not in group ",
-                     GroupOf(path)));
+        absl::StrCat("permission denied on ", path, ": ", WhyDenied(path)));
   const char* why = error == ENOENT         ? "there is no such socket"
                     : error == ECONNREFUSED ? "nobody answers"
                     : error == EAGAIN       ? "too many clients wait"

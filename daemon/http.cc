@@ -368,10 +368,10 @@ class HttpServer::Site {
                   .failed_scrapes = failed_scrapes_};
     if (const auto stats = options_.read_process_stats(); stats.ok())
       scrape.process = *stats;
-    Reply reply{.content_type = kExposition,
-                .body = ToPrometheusText(
-                    CollectMetrics(std::move(scrape), options_.max_series)),
-                .headers = {{"Vary", "Accept-Encoding"}}};
+    Reply reply{
+        .content_type = kExposition,
+        .body = ToPrometheusText(CollectMetrics(scrape, options_.max_series)),
+        .headers = {{"Vary", "Accept-Encoding"}}};
     if (!gzip) return reply;
     if (std::optional<std::string> packed = Gzip(reply.body)) {
       reply.body = *std::move(packed);

@@ -116,16 +116,18 @@ void Loop::Ask(int64_t max_age_ns, Answer answer) {
 void Loop::ReadHost() {
   Collect(aggregator_, "zones", [&] {
     absl::StatusOr<Zoneinfo> info = ReadZoneinfo(root_);
-    if (info.ok()) aggregator_.SetZones(std::move(info->zones));
-    return info.status();
+    if (!info.ok()) return info.status();
+    aggregator_.SetZones(std::move(info->zones));
+    return absl::OkStatus();
   });
   block_list_budget_.Refill(Now().monotonic_ns);
   if (block_list_budget_.HasLeft()) ReadBlocks();
   if (IsObservable(source_->facts(), "migrations"))
     Collect(aggregator_, "migrations", [&] {
       auto migrations = source_->ReadMigrations();
-      if (migrations.ok()) aggregator_.SetMigrations(*std::move(migrations));
-      return migrations.status();
+      if (!migrations.ok()) return migrations.status();
+      aggregator_.SetMigrations(*std::move(migrations));
+      return absl::OkStatus();
     });
 }
 
@@ -133,8 +135,9 @@ void Loop::ReadBlocks() {
   const int64_t start = ThreadCpuNs();
   Collect(aggregator_, "blocks", [&] {
     absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks(root_);
-    if (blocks.ok()) aggregator_.SetBlocks(*std::move(blocks));
-    return blocks.status();
+    if (!blocks.ok()) return blocks.status();
+    aggregator_.SetBlocks(*std::move(blocks));
+    return absl::OkStatus();
   });
   block_list_budget_.Spend(ThreadCpuNs() - start);
 }

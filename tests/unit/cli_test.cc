@@ -550,8 +550,19 @@ TEST_F(CommandTest, ASocketOfOthersIsNoPermission) {
   chmod(tree_.root().c_str(), 0755);
   const Unprivileged unprivileged;
   EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 77);
-  EXPECT_THAT(err_.str(), StartsWith("pinwatch: permission denied on " + path_ +
-                                     ": you are not in group "));
+  EXPECT_THAT(err_.str(),
+              StartsWith("pinwatch: permission denied on " + path_ + ": "));
+}
+
+TEST_F(CommandTest, ASocketInAClosedDirectoryIsNoPermission) {
+  const HangingDaemon daemon(path_);
+  chmod(tree_.root().c_str(), 0);
+  {
+    const Unprivileged unprivileged;
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "status"}), 77);
+    EXPECT_THAT(err_.str(), HasSubstr(": you are not in group pinwatch\n"));
+  }
+  chmod(tree_.root().c_str(), 0755);
 }
 
 TEST_F(CommandTest, OutputThatCannotBeWrittenIsAnError) {
