@@ -34,7 +34,6 @@ namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr int64_t kNsPerSecond = 1'000'000'000;
