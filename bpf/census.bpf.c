@@ -387,7 +387,7 @@ int census__bulk(struct census_request *request)
 	struct walk walk = {
 		.pfn = request->start_pfn,
 		.end_pfn = request->end_pfn,
-		.bulk_start = -1UL,
+		.bulk_start = -(__u64)BULK, /* none: every pfn is BULK or more on from it */
 		.pageblock = -1UL,
 	};
 
