@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests inside a guest share: processes that do not outlive their
+// test, what pinwatch says, and what the kernel says of the same. A helper that
+// cannot do its part throws, and GoogleTest makes a failure of that.
+#ifndef PINWATCH_TESTS_VM_GUEST_H_
+#define PINWATCH_TESTS_VM_GUEST_H_
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pinwatch::guest {
+
+using Json = nlohmann::json;
+using std::chrono::seconds;
+
+inline constexpr uint64_t kPageBytes = 4096;
+inline constexpr uint64_t kPagesPerHugePage = 512;
+
+// Polls until `done` holds, and says whether it did in time.
+bool Eventually(seconds timeout, const std::function<bool()>& done);
+
+[[noreturn]] void Fail(const std::string& message);
+
+// Processes.
+
+struct ProcessOptions {
+  std::optional<uid_t> uid;        // also the group
+  std::optional<int> memory_node;  // the only node to take memory from
+};
+
+// A child that is killed when this goes, or when the test program dies.
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& argv,
+                   ProcessOptions options = {});
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void CloseInput();
+  void Signal(int signal) const;
+
+  // The next line of stdout, without its end.
+  std::string ReadLine(seconds timeout);
+  // All of stdout that was not read yet, to its end.
+  std::string ReadAll(seconds timeout);
+  // All of stderr so far.
+  std::string Errors() const;
+
+  // The exit status, 128 and the signal's number when one ended it; nothing if
+  // it still runs after that time.
+  std::optional<int> Wait(seconds timeout);
+
+ private:
+  // Waits for more stdout; false at its end.
+  bool ReadMore(std::chrono::steady_clock::time_point deadline);
+
+  const std::string name_;
+  pid_t pid_ = -1;
+  int pidfd_ = -1;
+  int input_ = -1;
+  int output_ = -1;
+  int errors_ = -1;
+  std::string unread_;
+  std::optional<int> status_;
+};
+
+// pinwatchd, ready to answer unless asked not to wait for that.
+class Daemon {
+ public:
+  enum class Wait { kNot, kUntilReady };
+
+  explicit Daemon(const std::vector<std::string>& options = {},
+                  Wait wait = Wait::kUntilReady);
+  // Stops it and waits until it is gone.
+  ~Daemon();
+
+  Process& process() { return process_; }
+
+ private:
+  Process process_;
+};
+
+// One of the workload programs; it holds what it is for until released.
+class Workload {
+ public:
+  explicit Workload(const std::vector<std::string>& argv,
+                    ProcessOptions options = {});
+
+  // What it says of itself.
+  const Json& held() const { return held_; }
+  std::vector<uint64_t> pfns() const { return held_.at("pfns"); }
+
+  // Lets go, waits for its end and returns its last words.
+  Json Release();
+
+  // Ends it with no chance to let go of anything itself.
+  void Kill();
+
+ private:
+  Process process_;
+  const Json held_;
+};
+
+// The word for it that counts: no pin is held on any node, which is where every
+// test begins.
+void WaitForNoPins();
+
+// What the kernel says.
+
+struct Pins {
+  uint64_t pages = 0;
+  uint64_t references = 0;
+
+  bool operator==(const Pins&) const = default;
+  friend std::ostream& operator<<(std::ostream& out, const Pins& pins) {
+    return out << pins.pages << " pages, " << pins.references << " references";
+  }
+};
+
+using ZoneId = std::pair<int, std::string>;  // node, name
+using PinsByZone = std::map<ZoneId, Pins>;   // zones without pins left out
+
+PinsByZone operator+(PinsByZone a, const PinsByZone& b);
+Pins Sum(const PinsByZone& pins);
+
+struct ZoneSpan {
+  ZoneId id;
+  uint64_t start_pfn = 0;
+  uint64_t spanned_pages = 0;
+  uint64_t present_pages = 0;
+  uint64_t managed_pages = 0;
+  uint64_t free_pages = 0;  // on per-CPU lists, too
+};
+
+// The zones that have pages, from /proc/zoneinfo.
+std::vector<ZoneSpan> ReadZones();
+
+// The one zone that spans the page.
+ZoneId ZoneOf(uint64_t pfn);
+
+// `each` for every page, by the zones that span them.
+PinsByZone PinsOf(const std::vector<uint64_t>& pfns, Pins each = {1, 1});
+
+struct PinCounters {
+  uint64_t acquired = 0;
+  uint64_t released = 0;
+
+  uint64_t outstanding() const { return acquired - released; }
+  bool operator==(const PinCounters&) const = default;
+};
+
+// nr_foll_pin_* after every CPU has added its difference.
+PinCounters ReadPinCounters();
+PinCounters ReadPinCounters(int nid);
+std::vector<int> ReadNodes();
+
+uint64_t ReadVmstat(const std::string& name);
+std::string ReadFile(const std::string& path);
+void WriteFile(const std::string& path, const std::string& text);
+
+struct Block {
+  uint64_t id = 0;
+  std::string state;
+  int nid = -1;
+  std::string zone;  // of an online block in a single one, else "none"
+};
+
+// /sys/devices/system/memory/memory*.
+std::vector<Block> ReadBlocks();
+uint64_t BlockPages();
+
+// Pages with that bit in /proc/kpageflags.
+uint64_t CountPagesWithFlag(int bit);
+
+// Pages of holes that got a struct page at boot, as the kernel's log has them:
+// each is in the zone that comes after it.
+std::map<ZoneId, uint64_t> ReadUnavailablePages();
+
+// What pinwatch says.
+
+// Both objects of `pinwatch status -o json`, of which only the snapshot can be
+// fresh.
+Json Status(bool fresh);
+// The snapshot of a look at all memory made for this question.
+Json FreshSnapshot();
+
+// The "confirmed" or "possible" pins of a snapshot, every zone of which must
+// have been looked at.
+PinsByZone PinsIn(const Json& snapshot, const std::string& kind);
+
+// Pages of the class in the whole snapshot, or in one zone.
+uint64_t PagesInClass(const Json& snapshot, const std::string& page_class,
+                      const std::optional<ZoneId>& zone = std::nullopt);
+uint64_t PagesInZone(const Json& snapshot, const ZoneId& zone);
+
+// The snapshot agrees with the kernel's counters now, and with itself.
+void ExpectCountersAgree(const Json& snapshot);
+
+struct Response {
+  int status = 0;
+  std::string head;
+  std::string body;
+};
+
+// GET from the daemon; nothing when nobody listens.
+std::optional<Response> Get(const std::string& path);
+
+using Labels = std::map<std::string, std::string>;
+
+struct Sample {
+  std::string name;
+  Labels labels;
+  double value = 0;
+};
+
+// /metrics of now, each line of which must be well-formed.
+std::vector<Sample> ReadMetrics();
+
+// The sum over samples of that name with those labels at least.
+double Sum(const std::vector<Sample>& samples, const std::string& name,
+           const Labels& labels = {});
+
+// A test beside a running daemon, on a host without pins. Such tests share the
+// daemon, since starting one takes longer than most of them.
+class GuestTest : public testing::Test {
+ public:
+  static void StopDaemon() { daemon_.reset(); }
+
+ protected:
+  static void SetUpTestSuite();
+
+  void SetUp() override { WaitForNoPins(); }
+  void TearDown() override;
+
+ private:
+  static inline std::unique_ptr<Daemon> daemon_;
+};
+
+// A test that starts daemons of its own, on a host without pins.
+class OwnDaemonTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { GuestTest::StopDaemon(); }
+
+  void SetUp() override { WaitForNoPins(); }
+};
+
+}  // namespace pinwatch::guest
+
+#endif  // PINWATCH_TESTS_VM_GUEST_H_

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What migration achieves, by reason: against pgmigrate_success and
+// pgmigrate_fail of /proc/vmstat.
+#include <csignal>
+
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+using Migration = GuestTest;
+
+constexpr seconds kCatchUp(5);
+constexpr seconds kOfflineTimeout(60);
+
+struct Moves {
+  uint64_t succeeded_pages = 0;
+  uint64_t failed_pages = 0;
+
+  bool operator==(const Moves&) const = default;
+  friend std::ostream& operator<<(std::ostream& out, const Moves& moves) {
+    return out << moves.succeeded_pages << " succeeded, " << moves.failed_pages
+               << " failed";
+  }
+};
+
+Moves operator-(const Moves& a, const Moves& b) {
+  return {a.succeeded_pages - b.succeeded_pages,
+          a.failed_pages - b.failed_pages};
+}
+
+Moves MovesOfKernel() {
+  return {ReadVmstat("pgmigrate_success"), ReadVmstat("pgmigrate_fail")};
+}
+
+uint64_t Metric(const std::vector<Sample>& metrics, const std::string& name,
+                const Labels& labels) {
+  return static_cast<uint64_t>(Sum(metrics, name, labels));
+}
+
+Moves MovesOf(const std::vector<Sample>& metrics, const Labels& labels = {}) {
+  return {Metric(metrics, "pinwatch_migrate_succeeded_pages_total", labels),
+          Metric(metrics, "pinwatch_migrate_failed_pages_total", labels)};
+}
+
+// What moves between its making and Settle().
+class Window {
+ public:
+  // Waits until the metrics have caught up with the kernel, or long enough.
+  void Settle() {
+    Eventually(kCatchUp, [&] {
+      kernel_ = MovesOfKernel() - kernel_before_;
+      metrics_ = ReadMetrics();
+      return All() == kernel_;
+    });
+  }
+
+  Moves Kernel() const { return kernel_; }
+  Moves All() const { return MovesOf(metrics_) - MovesOf(metrics_before_); }
+  Moves For(const std::string& reason) const {
+    return MovesOf(metrics_, {{"reason", reason}}) -
+           MovesOf(metrics_before_, {{"reason", reason}});
+  }
+  uint64_t CallsFor(const std::string& reason) const {
+    const std::string name = "pinwatch_migrate_calls_total";
+    return Metric(metrics_, name, {{"reason", reason}}) -
+           Metric(metrics_before_, name, {{"reason", reason}});
+  }
+
+ private:
+  const Moves kernel_before_ = MovesOfKernel();
+  const std::vector<Sample> metrics_before_ = ReadMetrics();
+  Moves kernel_;
+  std::vector<Sample> metrics_;
+};
+
+TEST_F(Migration, LongtermPinsLeaveZoneMovableAndEveryMoveIsCounted) {
+  Window window;
+  Workload workload({"pin-iouring", "--pages", "23"});
+  for (uint64_t pfn : workload.held().at("pfns_before"))
+    ASSERT_EQ(ZoneOf(pfn).second, "Movable");
+  for (uint64_t pfn : workload.pfns()) EXPECT_NE(ZoneOf(pfn).second, "Movable");
+  const uint64_t moved = workload.held().at("moved_pages");
+  ASSERT_EQ(moved, 23u);
+
+  window.Settle();
+  EXPECT_EQ(window.For("longterm_pin"), (Moves{moved, 0}));
+  EXPECT_GE(window.CallsFor("longterm_pin"), 1u);
+  EXPECT_EQ(window.All(), window.Kernel());
+}
+
+// Tries to take the block offline until the kernel has failed to move pages
+// several times over, and stops that. False where the kernel refuses at once,
+// as it does for a block with a part of its image in it.
+bool FailToOffline(uint64_t block) {
+  Process offline({"memory-block", "offline", std::to_string(block)});
+  const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
+  if (!Eventually(kOfflineTimeout, [&] {
+        return offline.Wait(seconds(0)) ||
+               ReadVmstat("pgmigrate_fail") > failed_before + 7;
+      }))
+    Fail("neither refused nor failing");
+  const bool refused = offline.Wait(seconds(0)).has_value();
+  offline.Signal(SIGTERM);
+  const Json line = Json::parse(offline.ReadLine(kOfflineTimeout));
+  if (refused) {
+    EXPECT_NE(line.at("result"), "ok");
+    return false;
+  }
+  EXPECT_EQ(line.at("result"), "EINTR");
+  EXPECT_EQ(line.at("state"), "online");
+  EXPECT_EQ(offline.Wait(kOfflineTimeout), 1);
+  return true;
+}
+
+TEST_F(Migration, PagesThatKeepABlockFromGoingOfflineAreCountedAsFailed) {
+  constexpr int kTries = 7;
+  std::vector<std::unique_ptr<Workload>> ballast;
+  for (int i = 0; i < kTries; ++i) {
+    Workload holder({"hold-vmsplice", "--pages", "1", "--references", "1"});
+    const uint64_t pfn = holder.pfns()[0];
+    ASSERT_EQ(ZoneOf(pfn).second, "Movable");
+    Window window;
+    if (FailToOffline(pfn / BlockPages())) {
+      window.Settle();
+      EXPECT_GT(window.Kernel().failed_pages, 7u);
+      EXPECT_EQ(window.For("memory_hotplug").failed_pages,
+                window.Kernel().failed_pages);
+      EXPECT_EQ(window.All(), window.Kernel());
+      EXPECT_EQ(holder.Release().at("moved_while_held"), 0);
+      return;
+    }
+    // A block's worth of memory, so that the next page is in another.
+    ballast.push_back(std::make_unique<Workload>(std::vector<std::string>{
+        "lock-memory", "--pages", std::to_string(BlockPages())}));
+  }
+  FAIL() << "the kernel refuses every block at once";
+}
+
+}  // namespace
+}  // namespace pinwatch::guest

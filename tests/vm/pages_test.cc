@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What stands in the pages: against /proc/kpageflags and /proc/zoneinfo.
+#include <algorithm>
+
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+using Pages = GuestTest;
+
+// Bits of /proc/kpageflags.
+constexpr int kHuge = 17;
+constexpr int kReserved = 32;
+
+// Pages that may come and go on free lists while they are counted.
+constexpr uint64_t kNoisePages = 2048;
+
+uint64_t Distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+
+// Takes huge pages for the pool of hugetlbfs and gives them back.
+class HugePagePool {
+ public:
+  explicit HugePagePool(int pages) { WriteFile(kPath, std::to_string(pages)); }
+  ~HugePagePool() { WriteFile(kPath, "0"); }
+  int pages() const { return std::stoi(ReadFile(kPath)); }
+
+ private:
+  static constexpr char kPath[] = "/proc/sys/vm/nr_hugepages";
+};
+
+TEST_F(Pages, EachPageOfAnOnlineBlockIsInOneClass) {
+  const auto blocks = ReadBlocks();
+  const auto online =
+      std::count_if(blocks.begin(), blocks.end(),
+                    [](const Block& block) { return block.state == "online"; });
+  const Json snapshot = FreshSnapshot();
+  std::map<ZoneId, uint64_t> holes = ReadUnavailablePages();
+  uint64_t pages = 0;
+  for (const ZoneSpan& zone : ReadZones()) {
+    pages += PagesInZone(snapshot, zone.id);
+    EXPECT_EQ(PagesInZone(snapshot, zone.id),
+              zone.present_pages + holes[zone.id])
+        << zone.id.second;
+  }
+  EXPECT_EQ(pages, static_cast<uint64_t>(online) * BlockPages());
+}
+
+TEST_F(Pages, ReservedPagesAreThoseTheKernelReserved) {
+  EXPECT_EQ(PagesInClass(FreshSnapshot(), "reserved"),
+            CountPagesWithFlag(kReserved));
+}
+
+TEST_F(Pages, FreePagesAreThoseOfTheKernelsLists) {
+  const Json snapshot = FreshSnapshot();
+  for (const ZoneSpan& zone : ReadZones()) {
+    const uint64_t free = PagesInClass(snapshot, "free", zone.id);
+    EXPECT_LE(Distance(free, zone.free_pages), kNoisePages)
+        << zone.id.second << ": " << free << " by the census, "
+        << zone.free_pages << " by zoneinfo";
+  }
+}
+
+TEST_F(Pages, HugePagesOfHugetlbfsAreInAClassOfTheirOwn) {
+  ASSERT_EQ(PagesInClass(FreshSnapshot(), "hugetlb"), 0u);
+  {
+    const HugePagePool pool(3);
+    ASSERT_EQ(pool.pages(), 3);
+    EXPECT_EQ(PagesInClass(FreshSnapshot(), "hugetlb"), 1536u);
+    EXPECT_EQ(CountPagesWithFlag(kHuge), 1536u);
+  }
+  EXPECT_EQ(PagesInClass(FreshSnapshot(), "hugetlb"), 0u);
+}
+
+}  // namespace
+}  // namespace pinwatch::guest
