@@ -109,4 +109,30 @@ struct migrate_counters {
 };
 ASSERT_LAYOUT(struct migrate_counters, 48);
 
+/* Errors an attempt is counted under; a larger one is counted under the last. */
+#define PINWATCH_MAX_ERRNO 256
+
+enum hotplug_operation {
+	HOTPLUG_OFFLINE,
+	HOTPLUG_ONLINE,
+	NR_HOTPLUG_OPERATIONS,
+};
+
+/* One try to take a memory block offline or online; the story told of it. */
+struct hotplug_attempt {
+	__u64 begin_ns;	       /* CLOCK_MONOTONIC */
+	__u64 duration_ns;     /* 0 while it runs */
+	__u64 section_nr;      /* first section of the block */
+	__u64 cgroup_id;       /* of the asker */
+	__u64 migrate_calls;   /* rounds of migrate_pages() in it */
+	__u64 succeeded_pages; /* moved out by these */
+	__u64 failed_pages;    /* a page counts with each round that it did not move */
+	__u32 operation;
+	__s32 result; /* 0 or -errno; void while it runs */
+	__u32 tgid;   /* of the asker */
+	__u32 tid;
+	char comm[16]; /* of the asker's thread: hostile text */
+};
+ASSERT_LAYOUT(struct hotplug_attempt, 88);
+
 #endif

@@ -75,6 +75,15 @@ struct pglist_data {
 	atomic64_t vm_stat[0];
 };
 
+struct device {
+	int id; /* never read: only where the struct stands matters */
+};
+
+struct memory_block {
+	unsigned long start_section_nr;
+	struct device dev;
+};
+
 #pragma clang attribute pop
 
 /* Their values differ between kernels: read through bpf_core_enum_value(). */
@@ -120,6 +129,10 @@ enum pageblock_bits {
 
 enum migratetype {
 	MIGRATE_ISOLATE = 4,
+};
+
+enum migrate_reason {
+	MR_MEMORY_HOTPLUG = 2,
 };
 
 enum node_stat_item {

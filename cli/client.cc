@@ -92,6 +92,19 @@ void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
 
 }  // namespace
 
+absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
+  const absl::StatusOr<int> fd = Connect(question.socket_path);
+  if (!fd.ok()) return fd.status();
+  const auto stub = v1::PinwatchService::NewStub(
+      grpc::CreateInsecureChannelFromFd("pinwatchd", *fd));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + question.timeout));
+  v1::ListAttemptsResponse response;
+  const grpc::Status status = stub->ListAttempts(&context, {}, &response);
+  if (!status.ok()) return CallError(status, question);
+  return response;
+}
+
 absl::StatusOr<Answers> Ask(const Question& question) {
   const auto deadline = absl::ToChronoTime(absl::Now() + question.timeout);
   const absl::StatusOr<int> fd = Connect(question.socket_path);

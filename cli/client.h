@@ -28,6 +28,10 @@ struct Answers {
 // the code of the call that failed. The message tells a user what to do.
 absl::StatusOr<Answers> Ask(const Question& question);
 
+// Asks for the attempts to take memory blocks offline and online. The errors
+// are those of Ask, and FailedPrecondition where the kernel hides attempts.
+absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question);
+
 }  // namespace pinwatch
 
 #endif  // PINWATCH_CLI_CLIENT_H_

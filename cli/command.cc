@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "cli/attempts_table.h"
 #include "cli/client.h"
 #include "cli/json.h"
 #include "cli/status_table.h"
@@ -50,6 +51,7 @@ struct Options {
   std::string output = "table";
   bool fresh = false;
   bool no_color = false;
+  bool attempts = false;  // the subcommand; otherwise it is status
 };
 
 void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
@@ -65,6 +67,13 @@ void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
                  "Seconds to wait; 5 by default, 120 with --fresh")
       ->type_name("S")
       ->check(CLI::Range(0.001, kMaxTimeoutSeconds));
+  CLI::App* attempts = app.add_subcommand(
+      "attempts",
+      "Who tried to take memory offline or online, and the outcome");
+  attempts->add_option("-o,--output", options.output)
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  attempts->callback([&options] { options.attempts = true; });
   CLI::App* status = app.add_subcommand(
       "status", "What is pinned on this host, and what migration achieves");
   status->footer(kFooter);
@@ -122,6 +131,25 @@ absl::StatusOr<std::string> Render(const Options& options,
       {.now = absl::Now(), .width = Width(), .color = WantsColor(options)});
 }
 
+int Print(const absl::StatusOr<std::string>& text, std::ostream& out,
+          std::ostream& err) {
+  if (!text.ok()) return Fail(text.status(), err);
+  if (out << *text << std::flush) return EX_OK;
+  err << "pinwatch: cannot write the output\n";
+  return EX_IOERR;
+}
+
+int Attempts(const Options& options, std::ostream& out, std::ostream& err) {
+  const absl::StatusOr<v1::ListAttemptsResponse> attempts =
+      AskAttempts({.socket_path = SocketPath(options.socket),
+                   .timeout = Timeout(options),
+                   .max_age = std::nullopt});
+  if (!attempts.ok()) return Fail(attempts.status(), err);
+  return Print(options.output == "json" ? ToJson(*attempts)
+                                        : AttemptsTable(*attempts, absl::Now()),
+               out, err);
+}
+
 int Status(const Options& options, std::ostream& out, std::ostream& err) {
   Question question{.socket_path = SocketPath(options.socket),
                     .timeout = Timeout(options),
@@ -129,11 +157,7 @@ int Status(const Options& options, std::ostream& out, std::ostream& err) {
   if (options.fresh) question.max_age = absl::ZeroDuration();
   const absl::StatusOr<Answers> answers = Ask(question);
   if (!answers.ok()) return Fail(answers.status(), err);
-  const absl::StatusOr<std::string> text = Render(options, *answers);
-  if (!text.ok()) return Fail(text.status(), err);
-  if (out << *text << std::flush) return EX_OK;
-  err << "pinwatch: cannot write the output\n";
-  return EX_IOERR;
+  return Print(Render(options, *answers), out, err);
 }
 
 }  // namespace
@@ -151,7 +175,8 @@ int RunCommand(int argc, const char* const* argv, absl::string_view version,
   } catch (const CLI::ParseError& error) {
     return app.exit(error, out, err) == 0 ? EX_OK : kExitUsage;
   }
-  return Status(options, out, err);
+  return options.attempts ? Attempts(options, out, err)
+                          : Status(options, out, err);
 }
 
 }  // namespace pinwatch

@@ -64,6 +64,11 @@ absl::StatusOr<Json> MessageToJson(const google::protobuf::Message& message) {
   return json;
 }
 
+// ASCII alone, so that no byte of a name reaches a terminal as an escape.
+std::string Dump(const Json& json) {
+  return json.dump(kIndent, ' ', /*ensure_ascii=*/true) + "\n";
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ToJson(const v1::GetInfoResponse& info,
@@ -75,8 +80,13 @@ absl::StatusOr<std::string> ToJson(const v1::GetInfoResponse& info,
   Json both;
   both["info"] = *std::move(info_json);
   both["snapshot"] = *std::move(snapshot_json);
-  // ASCII alone, so that no byte of a name reaches a terminal as an escape.
-  return both.dump(kIndent, ' ', /*ensure_ascii=*/true) + "\n";
+  return Dump(both);
+}
+
+absl::StatusOr<std::string> ToJson(const v1::ListAttemptsResponse& attempts) {
+  const absl::StatusOr<Json> json = MessageToJson(attempts);
+  if (!json.ok()) return json.status();
+  return Dump(*json);
 }
 
 }  // namespace pinwatch

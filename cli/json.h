@@ -15,6 +15,9 @@ namespace pinwatch {
 absl::StatusOr<std::string> ToJson(const v1::GetInfoResponse& info,
                                    const v1::Snapshot& snapshot);
 
+// The message itself, in the same form.
+absl::StatusOr<std::string> ToJson(const v1::ListAttemptsResponse& attempts);
+
 }  // namespace pinwatch
 
 #endif  // PINWATCH_CLI_JSON_H_

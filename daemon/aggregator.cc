@@ -10,6 +10,11 @@
 namespace pinwatch {
 namespace {
 
+// Of x86-64; the kernel numbers memory in sections.
+constexpr uint64_t kSectionBytes = 128 << 20;
+
+constexpr size_t kAttemptsKept = 128;
+
 void Add(const census_cell& from, census_cell& to) {
   for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
   to.large_pin_refs += from.large_pin_refs;
@@ -131,6 +136,27 @@ void Aggregator::SetMigrations(std::vector<Migrations> migrations) {
   migrations_ = std::move(migrations);
 }
 
+void Aggregator::AddHotplug(HotplugReading reading) {
+  const auto number = [&](HotplugAttempt& attempt) {
+    if (blocks_.block_size_bytes)
+      attempt.block_id =
+          attempt.section_nr * kSectionBytes / blocks_.block_size_bytes;
+  };
+  std::for_each(reading.running.begin(), reading.running.end(), number);
+  for (HotplugAttempt& attempt : reading.ended) {
+    number(attempt);
+    if (attempt.operation == "offline" && attempt.error != 0)
+      last_offline_failure_ = {
+          attempt.begin.realtime_ns + attempt.duration_ns,
+          attempt.begin.monotonic_ns + attempt.duration_ns};
+    ended_attempts_.push_front(std::move(attempt));
+  }
+  reading.ended.clear();
+  if (ended_attempts_.size() > kAttemptsKept)
+    ended_attempts_.resize(kAttemptsKept);
+  hotplug_ = std::move(reading);
+}
+
 void Aggregator::SetCollector(Collector collector) {
   collectors_.insert_or_assign(collector.name, std::move(collector));
 }
@@ -216,7 +242,9 @@ Aggregator::NodeCandidates Aggregator::CandidatesOf(int nid,
 Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
   Node node{.nid = nid};
   const NodeCandidates all = CandidatesOf(nid, totals);
-  node.census_references = all.large + all.exact;
+  if (std::any_of(totals.begin(), totals.end(),
+                  [&](auto& zone) { return zone.first.first == nid; }))
+    node.census_references = all.large + all.exact;
   const auto it = nodes_.find(nid);
   if (it == nodes_.end()) return node;
   NodeState& state = it->second;
@@ -224,12 +252,12 @@ Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
   node.released = state.reading.released;
   node.counters_exact = state.reading.exact;
   // A counter of zero leaves pages of order 0 no reading as pins.
-  if (node.counters_exact && node.outstanding() == 0u)
+  if (node.census_references && node.counters_exact && node.outstanding() == 0u)
     node.census_references = all.large;
-  node.census_current = IsCurrent(nid);
+  node.census_current = node.census_references && IsCurrent(nid);
   if (node.census_current) {
     state.drift_references = static_cast<int64_t>(*node.outstanding()) -
-                             static_cast<int64_t>(node.census_references);
+                             static_cast<int64_t>(*node.census_references);
     state.drift_time = now;
   }
   node.drift_references = state.drift_references;
@@ -298,7 +326,13 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .block_size_bytes = blocks_.block_size_bytes,
                     .blocks = CountBlocks(),
                     .migrations = migrations_,
-                    .census = totals_};
+                    .census = totals_,
+                    .attempts = hotplug_.running,
+                    .attempt_counts = hotplug_.counts,
+                    .attempts_untold = hotplug_.untold,
+                    .last_offline_failure = last_offline_failure_};
+  snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
+                           ended_attempts_.end());
   for (const auto& [name, collector] : collectors_)
     snapshot.collectors.push_back(collector);
   const Totals totals = AddUp();

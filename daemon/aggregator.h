@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -38,6 +39,9 @@ class Aggregator {
 
   void AddLook(BlockLook look);
   void SetMigrations(std::vector<Migrations> migrations);
+
+  // Keeps the stories of the last 128 attempts that ended.
+  void AddHotplug(HotplugReading reading);
   void SetCollector(Collector collector);
   void FinishRound() { ++totals_.rounds; }
 
@@ -100,6 +104,9 @@ class Aggregator {
   std::map<int, NodeState> nodes_;
   std::map<uint64_t, BlockLook> looks_;  // by block id
   std::vector<Migrations> migrations_;
+  HotplugReading hotplug_;                     // without the ended ones
+  std::deque<HotplugAttempt> ended_attempts_;  // newest first
+  std::optional<Timestamp> last_offline_failure_;
   std::map<std::string, Collector> collectors_;
   CensusTotals totals_;
   uint64_t generation_ = 0;

@@ -7,10 +7,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "bpf/census.skel.h"
+#include "bpf/hotplug.skel.h"
 #include "bpf/migrate.skel.h"
 #include "daemon/clock.h"
 
@@ -57,6 +62,59 @@ Fact MakeFact(std::string name, std::string source,
   return {std::move(name), false, "", std::string(status.message())};
 }
 
+constexpr const char* kOperations[NR_HOTPLUG_OPERATIONS] = {"offline",
+                                                            "online"};
+
+// Errors that the kernel's offline and online paths return, by name: a closed
+// set of label values.
+constexpr std::pair<int, const char*> kOutcomes[] = {
+    {0, "ok"},        {EAGAIN, "EAGAIN"}, {EBUSY, "EBUSY"},
+    {EINTR, "EINTR"}, {EINVAL, "EINVAL"}, {ENOMEM, "ENOMEM"},
+};
+
+void AddCounts(const char* operation, const unsigned long long* by_errno,
+               std::vector<HotplugCount>& counts) {
+  uint64_t other = 0;
+  for (int error = 0; error < PINWATCH_MAX_ERRNO; ++error)
+    other += by_errno[error];
+  for (const auto& [error, name] : kOutcomes) {
+    counts.push_back({operation, name, by_errno[error]});
+    other -= by_errno[error];
+  }
+  counts.push_back({operation, "other", other});
+}
+
+// The cgroup of a process in the unified hierarchy, or nothing.
+std::string CgroupOf(uint32_t pid) {
+  const std::string text =
+      ReadSmallFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or("");
+  for (absl::string_view line : absl::StrSplit(text, '\n'))
+    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
+  return "";
+}
+
+HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) {
+  const int64_t age_ns = now.monotonic_ns - static_cast<int64_t>(from.begin_ns);
+  const bool running = from.duration_ns == 0;
+  return {
+      .operation = from.operation < NR_HOTPLUG_OPERATIONS
+                       ? kOperations[from.operation]
+                       : "unknown",
+      .section_nr = from.section_nr,
+      .begin = {.realtime_ns = now.realtime_ns - age_ns,
+                .monotonic_ns = static_cast<int64_t>(from.begin_ns)},
+      .duration_ns = running ? age_ns : static_cast<int64_t>(from.duration_ns),
+      .running = running,
+      .error = running ? 0 : -from.result,
+      .pid = from.tgid,
+      .tid = from.tid,
+      .comm = std::string(from.comm, strnlen(from.comm, sizeof(from.comm))),
+      .cgroup = CgroupOf(from.tgid),
+      .migrate_calls = from.migrate_calls,
+      .succeeded_pages = from.succeeded_pages,
+      .failed_pages = from.failed_pages};
+}
+
 // Whether /proc/zoneinfo has the zone span that page.
 bool Spans(const Zoneinfo& info, const ZoneLook& look, uint64_t pfn) {
   return std::any_of(info.zones.begin(), info.zones.end(), [&](auto& zone) {
@@ -76,6 +134,12 @@ void BpfSource::DestroyMigrations(migrate_bpf* migrations) {
   migrate_bpf__destroy(migrations);
 }
 
+void BpfSource::DestroyHotplug(hotplug_bpf* hotplug) {
+  hotplug_bpf__destroy(hotplug);
+}
+
+void BpfSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
+
 BpfSource::~BpfSource() = default;
 
 std::string BpfSource::LibbpfVersion() {
@@ -86,14 +150,14 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
   auto source = std::unique_ptr<BpfSource>(new BpfSource);
   source->names_.zones = zoneinfo.zone_names;
 
-  absl::Status census, migrations;
+  absl::Status census, migrations, hotplug;
   const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
   if (!types) {
-    census = migrations = absl::FailedPreconditionError(
+    census = migrations = hotplug = absl::FailedPreconditionError(
         "the kernel tells no types at /sys/kernel/btf/vmlinux (built without "
         "CONFIG_DEBUG_INFO_BTF)");
   } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
-    census = migrations = layout.status();
+    census = migrations = hotplug = layout.status();
   } else {
     source->names_.migratetypes = layout->migratetypes;
     source->names_.migrate_reasons = layout->migrate_reasons;
@@ -101,13 +165,18 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
     census = source->OpenCensus(*layout);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     migrations = source->OpenMigrations(*layout);
+    hotplug = source->OpenHotplug(*layout);
   }
   if (!census.ok()) source->census_.reset();
   if (!migrations.ok()) source->migrations_.reset();
+  if (!hotplug.ok()) source->hotplug_.reset();
 
   source->facts_ = {
       MakeFact("census", "BPF reads struct page of every online memory block",
                census),
+      MakeFact("hotplug",
+               "BPF on memory_subsys_offline and memory_subsys_online",
+               hotplug),
       MakeFact("migrations", "BPF on tracepoint migrate:mm_migrate_pages",
                migrations),
       MakeFact("node_counters",
@@ -190,6 +259,28 @@ absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
   return absl::OkStatus();
 }
 
+absl::Status BpfSource::OpenHotplug(const KernelLayout& layout) {
+  hotplug_.reset(hotplug_bpf__open());
+  if (!hotplug_) return absl::ErrnoToStatus(errno, "open the hotplug programs");
+  bpf_program__set_autoload(hotplug_->progs.offline__fentry_enter, true);
+  bpf_program__set_autoload(hotplug_->progs.offline__fexit_exit, true);
+  bpf_program__set_autoload(hotplug_->progs.online__fentry_enter, true);
+  bpf_program__set_autoload(hotplug_->progs.online__fexit_exit, true);
+  if (layout.migrate_args == 7)
+    bpf_program__set_autoload(hotplug_->progs.round__tp_btf_7_args, true);
+  if (layout.migrate_args == 8)
+    bpf_program__set_autoload(hotplug_->progs.round__tp_btf_8_args, true);
+  if (const int error = hotplug_bpf__load(hotplug_.get()))
+    return absl::ErrnoToStatus(
+        -error, "the kernel refuses programs on memory_subsys_offline");
+  hotplug_ring_.reset(ring_buffer__new(
+      bpf_map__fd(hotplug_->maps.hotplug_ended), TakeEnded, this, nullptr));
+  if (!hotplug_ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
+  if (const int error = hotplug_bpf__attach(hotplug_.get()))
+    return absl::ErrnoToStatus(-error, "attach to memory_subsys_offline");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
                                             uint64_t end_pfn) {
   if (!census_) return absl::UnavailableError("the census is not observable");
@@ -254,6 +345,50 @@ absl::StatusOr<std::vector<NodeCounterReading>> BpfSource::ReadNodeCounters(
     readings.push_back(*reading);
   }
   return readings;
+}
+
+int BpfSource::TakeEnded(void* source, void* data, size_t size) {
+  hotplug_attempt attempt;
+  if (size < sizeof(attempt)) return 0;
+  std::memcpy(&attempt, data, sizeof(attempt));
+  static_cast<BpfSource*>(source)->hotplug_ended_.push_back(attempt);
+  return 0;
+}
+
+absl::StatusOr<HotplugReading> BpfSource::ReadHotplug(Timestamp now) {
+  if (!hotplug_) return absl::UnavailableError("hotplug is not observable");
+  HotplugReading reading;
+  const bpf_map* running = hotplug_->maps.hotplug_running;
+  const uint32_t most = bpf_map__max_entries(running);
+  uint32_t tid;
+  int error = bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid));
+  // Bounded: the walk begins anew when the key it stands on goes.
+  for (uint32_t i = 0; !error && i < most;
+       ++i, error = bpf_map__get_next_key(running, &tid, &tid, sizeof(tid))) {
+    hotplug_attempt attempt;
+    // One that ended since the key was read comes from the ring.
+    if (bpf_map__lookup_elem(running, &tid, sizeof(tid), &attempt,
+                             sizeof(attempt), 0) == 0 &&
+        attempt.duration_ns == 0)
+      reading.running.push_back(ToAttempt(attempt, now));
+  }
+  if (error = ring_buffer__consume(hotplug_ring_.get()); error < 0)
+    return absl::ErrnoToStatus(-error, "read the ring of ended attempts");
+  for (const hotplug_attempt& attempt : hotplug_ended_) {
+    reading.ended.push_back(ToAttempt(attempt, now));
+    std::string& cgroup = reading.ended.back().cgroup;
+    const auto seen = running_cgroups_.find(attempt.tid);
+    if (cgroup.empty() && seen != running_cgroups_.end()) cgroup = seen->second;
+  }
+  hotplug_ended_.clear();
+  running_cgroups_.clear();
+  for (const HotplugAttempt& attempt : reading.running)
+    running_cgroups_[attempt.tid] = attempt.cgroup;
+  for (int op = 0; op < NR_HOTPLUG_OPERATIONS; ++op)
+    AddCounts(kOperations[op], hotplug_->bss->hotplug_results[op],
+              reading.counts);
+  reading.untold = hotplug_->bss->hotplug_stories_lost;
+  return reading;
 }
 
 absl::StatusOr<std::vector<Migrations>> BpfSource::ReadMigrations() {

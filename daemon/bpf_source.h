@@ -2,6 +2,7 @@
 #ifndef PINWATCH_DAEMON_BPF_SOURCE_H_
 #define PINWATCH_DAEMON_BPF_SOURCE_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,7 +12,9 @@
 #include "daemon/source.h"
 
 struct census_bpf;
+struct hotplug_bpf;
 struct migrate_bpf;
+struct ring_buffer;
 
 namespace pinwatch {
 
@@ -40,6 +43,7 @@ class BpfSource : public Source {
   absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
       const std::vector<int>& nids) override;
   absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
+  absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
 
   // Version of the libbpf in use, such as "1.1".
   static std::string LibbpfVersion();
@@ -49,17 +53,26 @@ class BpfSource : public Source {
 
   absl::Status OpenCensus(const KernelLayout& layout);
   absl::Status OpenMigrations(const KernelLayout& layout);
+  absl::Status OpenHotplug(const KernelLayout& layout);
   absl::Status CheckLayout(const Zoneinfo& zoneinfo);
   absl::StatusOr<NodeCounterReading> ReadNodeCounter(int nid);
 
   static void DestroyCensus(census_bpf* census);
   static void DestroyMigrations(migrate_bpf* migrations);
+  static void DestroyHotplug(hotplug_bpf* hotplug);
+  static void FreeRing(ring_buffer* ring);
+  static int TakeEnded(void* source, void* data, size_t size);
 
   std::vector<Fact> facts_;
   KernelNames names_;
   uint32_t nr_cpus_ = 0;
   std::unique_ptr<census_bpf, Deleter<DestroyCensus>> census_;
   std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
+  std::unique_ptr<hotplug_bpf, Deleter<DestroyHotplug>> hotplug_;
+  std::unique_ptr<ring_buffer, Deleter<FreeRing>> hotplug_ring_;
+  std::vector<hotplug_attempt> hotplug_ended_;  // drained, not yet read
+  // Of those seen running, by thread: an asker is often gone at the end.
+  std::map<uint32_t, std::string> running_cgroups_;
 };
 
 }  // namespace pinwatch

@@ -77,6 +77,8 @@ void Loop::Run(int stop_fd) {
     if (tick) {
       next_tick_ns_ = now + kTickNs;
       ReadHost();
+      block_list_budget_.Refill(now);
+      if (block_list_budget_.HasLeft()) ReadBlocks();
       ReadCounters();
     }
     TakeQuestions();
@@ -120,8 +122,7 @@ void Loop::ReadHost() {
     aggregator_.SetZones(std::move(info->zones));
     return absl::OkStatus();
   });
-  block_list_budget_.Refill(Now().monotonic_ns);
-  if (block_list_budget_.HasLeft()) ReadBlocks();
+  ReadHotplug();
   if (IsObservable(source_->facts(), "migrations"))
     Collect(aggregator_, "migrations", [&] {
       auto migrations = source_->ReadMigrations();
@@ -129,6 +130,16 @@ void Loop::ReadHost() {
       aggregator_.SetMigrations(*std::move(migrations));
       return absl::OkStatus();
     });
+}
+
+void Loop::ReadHotplug() {
+  if (!IsObservable(source_->facts(), "hotplug")) return;
+  Collect(aggregator_, "hotplug", [&] {
+    auto reading = source_->ReadHotplug(Now());
+    if (!reading.ok()) return reading.status();
+    aggregator_.AddHotplug(*std::move(reading));
+    return absl::OkStatus();
+  });
 }
 
 void Loop::ReadBlocks() {
@@ -162,6 +173,7 @@ void Loop::TakeQuestions() {
     asked.swap(asked_);
   }
   if (asked.empty()) return;
+  ReadHost();
   ReadBlocks();
   ReadCounters();
   const int64_t now = Now().monotonic_ns;

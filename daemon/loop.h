@@ -51,6 +51,7 @@ class Loop {
   void ReadHost();
   void ReadCounters();
   void ReadBlocks();
+  void ReadHotplug();
   void TakeQuestions();
   void PlanLooks();
   void AddPending(const std::vector<uint64_t>& blocks);

@@ -67,11 +67,12 @@ int LogLibbpf(libbpf_print_level level, const char* format, va_list args) {
   // debugging.
   if (level == LIBBPF_DEBUG || !spdlog::should_log(spdlog::level::debug))
     return 0;
-  char text[512];
-  vsnprintf(text, sizeof(text), format, args);
-  std::string line(text);
-  while (!line.empty() && line.back() == '\n') line.pop_back();
-  spdlog::debug("libbpf: {}", line);
+  // The verifier's reasons run to many lines.
+  std::string text(64 * 1024, '\0');
+  const int size = vsnprintf(text.data(), text.size(), format, args);
+  text.resize(std::clamp<int>(size, 0, static_cast<int>(text.size()) - 1));
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  spdlog::debug("{}", text);
   return 0;
 }
 

@@ -30,12 +30,6 @@ bool CensusIsObservable(const Snapshot& snapshot) {
 
 // Until a block of the node has been looked at, its census figures are not 0
 // but unknown.
-bool CensusHasSeen(const Snapshot& snapshot, int nid) {
-  return std::ranges::any_of(snapshot.zones, [nid](const Zone& zone) {
-    return zone.nid == nid && zone.oldest_look;
-  });
-}
-
 // Readers of one figure for each of something. `value` is a member or a
 // function of it; of the optional ones, those that are not set are left out.
 
@@ -65,13 +59,6 @@ void EachNode(const Scrape& s, const Emit& emit) {
 }
 
 template <auto value>
-void EachNodeSeen(const Scrape& s, const Emit& emit) {
-  for (const Node& node : s.snapshot.nodes)
-    if (CensusHasSeen(s.snapshot, node.nid))
-      emit(std::invoke(value, node), node.nid);
-}
-
-template <auto value>
 void OfCensus(const Scrape& s, const Emit& emit) {
   if (CensusIsObservable(s.snapshot))
     emit(std::invoke(value, s.snapshot.census));
@@ -82,6 +69,19 @@ void EachMigration(const Scrape& s, const Emit& emit) {
   for (const Migrations& migrations : s.snapshot.migrations)
     emit(std::invoke(value, migrations.counters), migrations.reason,
          migrations.mode);
+}
+
+void EachAttemptCount(const Scrape& s, const Emit& emit,
+                      std::string_view operation) {
+  for (const HotplugCount& count : s.snapshot.attempt_counts)
+    if (count.operation == operation) emit(count.attempts, count.outcome);
+}
+
+double Running(const Snapshot& snapshot, std::string_view operation) {
+  return std::ranges::count_if(
+      snapshot.attempts, [&](const HotplugAttempt& attempt) {
+        return attempt.running && attempt.operation == operation;
+      });
 }
 
 template <auto value>
@@ -250,16 +250,19 @@ constexpr MetricDef kMetrics[] = {
      }>},
     {.name = "pinwatch_census_references",
      .type = kGauge,
-     .help = "Pin references read from the pages of the node, by every "
-             "reading. Source: census of struct page.",
+     .help = "Pin references read from large folios and from pages with the "
+             "exact shape of pins. Source: census of struct page.",
      .labels = {"numa_node"},
-     .read = EachNodeSeen<&Node::census_references>},
+     .read = EachNode<&Node::census_references>},
     {.name = "pinwatch_census_current",
      .type = kGauge,
      .help = "1 if no pin was taken or given back on the node since its "
              "oldest look, so that the census holds now; otherwise 0.",
      .labels = {"numa_node"},
-     .read = EachNodeSeen<&Node::census_current>},
+     .read = EachNode<[](const Node& node) {
+       return node.census_references ? std::optional(node.census_current)
+                                     : std::nullopt;
+     }>},
     {.name = "pinwatch_census_drift_references",
      .type = kGauge,
      .help = "References held by the node's counters less those the census "
@@ -408,6 +411,59 @@ constexpr MetricDef kMetrics[] = {
      .help = "Transparent huge pages that migrate_pages split.",
      .labels = {"reason", "mode"},
      .read = EachMigration<&migrate_counters::thp_split>},
+
+    {.name = "pinwatch_offline_attempts_total",
+     .type = kCounter,
+     .help = "Attempts to take a memory block offline that ended, by outcome.",
+     .labels = {"outcome"},
+     .read = [](const Scrape& s,
+                const Emit& emit) { EachAttemptCount(s, emit, "offline"); }},
+    {.name = "pinwatch_online_attempts_total",
+     .type = kCounter,
+     .help = "Attempts to bring a memory block online that ended, by outcome.",
+     .labels = {"outcome"},
+     .read = [](const Scrape& s,
+                const Emit& emit) { EachAttemptCount(s, emit, "online"); }},
+    {.name = "pinwatch_hotplug_attempts_running",
+     .type = kGauge,
+     .help = "Attempts to take memory blocks offline or online under way.",
+     .labels = {"operation"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.attempt_counts.empty()) return;
+           emit(Running(s.snapshot, "offline"), "offline");
+           emit(Running(s.snapshot, "online"), "online");
+         }},
+    {.name = "pinwatch_longest_running_offline_start_timestamp_seconds",
+     .type = kGauge,
+     .help = "When the offline attempt that runs longest began. Absent when "
+             "none runs.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           std::optional<int64_t> first;
+           for (const HotplugAttempt& attempt : s.snapshot.attempts)
+             if (attempt.running && attempt.operation == "offline")
+               first = std::min(first.value_or(INT64_MAX),
+                                attempt.begin.realtime_ns);
+           if (first) emit(*first / 1e9);
+         }},
+    {.name = "pinwatch_last_offline_failure_timestamp_seconds",
+     .type = kGauge,
+     .help = "When an offline attempt last failed. Absent when none did since "
+             "the daemon started.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (const auto& time = s.snapshot.last_offline_failure)
+             emit(time->realtime_ns / 1e9);
+         }},
+    {.name = "pinwatch_hotplug_stories_lost_total",
+     .type = kCounter,
+     .help = "Attempts that were counted but of which nothing more is known.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (!s.snapshot.attempt_counts.empty())
+             emit(s.snapshot.attempts_untold);
+         }},
 
     // Last: it counts what the rows above had to leave out.
     {.name = "pinwatch_series_dropped",

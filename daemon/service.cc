@@ -219,6 +219,14 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
     return reactor;
   }
 
+  grpc::ServerUnaryReactor* ListAttempts(
+      grpc::CallbackServerContext* context, const v1::ListAttemptsRequest*,
+      v1::ListAttemptsResponse* response) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(FillAttempts(response));
+    return reactor;
+  }
+
   grpc::ServerUnaryReactor* GetSnapshot(
       grpc::CallbackServerContext* context,
       const v1::GetSnapshotRequest* request,
@@ -241,6 +249,17 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
     *response = ToInfoProto(*snapshot);
     response->set_version(version_);
     response->set_revision(revision_);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status FillAttempts(v1::ListAttemptsResponse* response) const {
+    const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
+    if (!snapshot) return NoSnapshotYet();
+    for (const Fact& fact : snapshot->facts)
+      if (fact.name == "hotplug" && !fact.observable)
+        return {grpc::StatusCode::FAILED_PRECONDITION,
+                ToUtf8("attempts are not observable: " + fact.reason)};
+    *response = ToAttemptsProto(*snapshot);
     return grpc::Status::OK;
   }
 

@@ -20,6 +20,8 @@ namespace pinwatch {
 struct Timestamp {
   int64_t realtime_ns = 0;
   int64_t monotonic_ns = 0;
+
+  bool operator==(const Timestamp&) const = default;
 };
 
 // Something pinwatch reads from the kernel, and whether this kernel lets it.
@@ -68,7 +70,8 @@ struct Node {
   bool counters_exact = false;  // false: per-CPU differences may be missing
   // References the census read on large folios and on pages with the exact
   // shape of pins.
-  uint64_t census_references = 0;
+  // Unknown before the first.
+  std::optional<uint64_t> census_references;
   // True when neither counter moved since the node's oldest look.
   bool census_current = false;
   // Counter less census over the last looks during which neither moved.
@@ -103,10 +106,40 @@ struct Migrations {
   migrate_counters counters{};
 };
 
+// One try to take a memory block offline or online.
+struct HotplugAttempt {
+  std::string operation;  // "offline" or "online"
+  uint64_t block_id = 0;
+  uint64_t section_nr = 0;  // first section of the block
+  Timestamp begin;
+  int64_t duration_ns = 0;  // so far, while it runs
+  bool running = false;
+  int error = 0;  // errno; 0 is success; void while it runs
+  // Who asked. comm and cgroup are hostile text; cgroup is empty when the
+  // asker was gone before it could be read.
+  uint32_t pid = 0;
+  uint32_t tid = 0;
+  std::string comm;
+  std::string cgroup;
+  uint64_t migrate_calls = 0;    // rounds of migrate_pages() in it
+  uint64_t succeeded_pages = 0;  // moved out by these
+  uint64_t failed_pages = 0;     // counted in each round they did not move
+
+  bool operator==(const HotplugAttempt&) const = default;
+};
+
+// Attempts that ended in one way.
+struct HotplugCount {
+  std::string operation;
+  std::string outcome;  // "ok" or an errno's name from a closed set, or "other"
+  uint64_t attempts = 0;
+
+  bool operator==(const HotplugCount&) const = default;
+};
+
 // How a part of the daemon that reads something fared the last time.
 struct Collector {
-  std::string
-      name;  // closed set: blocks, census, migrations, node_counters, zones
+  std::string name;  // closed set: blocks, census, hotplug, migrations, ...
   bool success = false;
   int64_t duration_ns = 0;
   std::string error;  // empty on success
@@ -142,6 +175,10 @@ struct Snapshot {
   std::vector<BlockCount> blocks;
   std::vector<Migrations> migrations;  // every reason and mode of this kernel
   CensusTotals census;
+  std::vector<HotplugAttempt> attempts;  // running ones, then the newest first
+  std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable
+  uint64_t attempts_untold = 0;  // ended, counted, but their story was lost
+  std::optional<Timestamp> last_offline_failure;
 };
 
 }  // namespace pinwatch

@@ -46,6 +46,14 @@ struct BlockLook {
   int64_t cpu_ns = 0;
 };
 
+// Attempts to take memory blocks offline and online.
+struct HotplugReading {
+  std::vector<HotplugAttempt> running;
+  std::vector<HotplugAttempt> ended;  // since the last reading, oldest first
+  std::vector<HotplugCount> counts;   // since the source was opened
+  uint64_t untold = 0;                // of these, attempts without a story
+};
+
 // Where the daemon's figures come from: the kernel, or a recording of one.
 // Called by one thread.
 class Source {
@@ -69,6 +77,10 @@ class Source {
   // Totals since the source was opened, for every reason and mode this kernel
   // knows.
   virtual absl::StatusOr<std::vector<Migrations>> ReadMigrations() = 0;
+
+  // Each attempt that ended is in `ended` of one reading only. Leaves block_id
+  // to the caller. `now` places the kernel's times.
+  virtual absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) = 0;
 };
 
 }  // namespace pinwatch

@@ -2,6 +2,7 @@
 #include "daemon/to_proto.h"
 
 #include <google/protobuf/util/time_util.h>
+#include <string.h>
 
 #include <cstddef>
 #include <vector>
@@ -63,6 +64,13 @@ v1::Collector ToProto(const Collector& collector) {
   return out;
 }
 
+// "ok", "EBUSY", or "errno 999" for one without a name.
+std::string ErrorName(int error) {
+  if (error == 0) return "ok";
+  const char* name = strerrorname_np(error);
+  return name ? name : "errno " + std::to_string(error);
+}
+
 v1::Node ToProto(const Node& node) {
   v1::Node out;
   out.set_nid(node.nid);
@@ -71,7 +79,8 @@ v1::Node ToProto(const Node& node) {
   if (const auto outstanding = node.outstanding())
     out.set_outstanding_references(*outstanding);
   out.set_counters_exact(node.counters_exact);
-  out.set_census_references(node.census_references);
+  if (node.census_references)
+    out.set_census_references(*node.census_references);
   out.set_census_current(node.census_current);
   if (node.drift_references) out.set_drift_references(*node.drift_references);
   if (node.drift_time) *out.mutable_drift_time() = ToProto(*node.drift_time);
@@ -135,6 +144,36 @@ v1::Migrations ToProto(const Migrations& migrations) {
   return out;
 }
 
+v1::Attempt ToProto(const HotplugAttempt& attempt) {
+  v1::Attempt out;
+  out.set_operation(attempt.operation);
+  out.set_block(attempt.block_id);
+  *out.mutable_begin() = ToProto(attempt.begin);
+  *out.mutable_duration() =
+      TimeUtil::NanosecondsToDuration(attempt.duration_ns);
+  out.set_running(attempt.running);
+  if (!attempt.running) {
+    out.set_error(attempt.error);
+    out.set_outcome(ErrorName(attempt.error));
+  }
+  out.set_pid(attempt.pid);
+  out.set_tid(attempt.tid);
+  out.set_comm(ToUtf8(attempt.comm));
+  out.set_cgroup(ToUtf8(attempt.cgroup));
+  out.set_migrate_calls(attempt.migrate_calls);
+  out.set_succeeded_pages(attempt.succeeded_pages);
+  out.set_failed_pages(attempt.failed_pages);
+  return out;
+}
+
+v1::AttemptCount ToProto(const HotplugCount& count) {
+  v1::AttemptCount out;
+  out.set_operation(count.operation);
+  out.set_outcome(count.outcome);
+  out.set_attempts(count.attempts);
+  return out;
+}
+
 v1::CensusTotals ToProto(const CensusTotals& totals) {
   v1::CensusTotals out;
   out.set_rounds(totals.rounds);
@@ -193,6 +232,14 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   *out.mutable_census() = ToProto(snapshot.census);
   Convert(snapshot.facts, out.mutable_facts());
   Convert(snapshot.collectors, out.mutable_collectors());
+  return out;
+}
+
+v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot) {
+  v1::ListAttemptsResponse out;
+  Convert(snapshot.attempts, out.mutable_attempts());
+  Convert(snapshot.attempt_counts, out.mutable_counts());
+  out.set_stories_lost(snapshot.attempts_untold);
   return out;
 }
 

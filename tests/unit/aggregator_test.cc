@@ -303,6 +303,64 @@ TEST_F(AggregatorTest, NamesAMigratetypeThatTheKernelHasNoWordFor) {
   EXPECT_EQ(zone.migratetypes[2].pages[PAGE_FREE], 512u);
 }
 
+HotplugAttempt Attempt(uint64_t section, bool running, int error) {
+  return {.operation = "offline",
+          .section_nr = section,
+          .begin = At(2),
+          .duration_ns = 500'000'000,
+          .running = running,
+          .error = error};
+}
+
+TEST_F(AggregatorTest, ListsRunningAttemptsFirstAndThenTheNewest) {
+  aggregator_.AddHotplug({.ended = {Attempt(3, false, 16)}});
+  aggregator_.AddHotplug(
+      {.running = {Attempt(7, true, 0)},
+       .ended = {Attempt(4, false, 4), Attempt(5, false, 0)}});
+  std::vector<uint64_t> blocks;
+  for (const HotplugAttempt& attempt : aggregator_.Build(At(9)).attempts)
+    blocks.push_back(attempt.block_id);
+  EXPECT_THAT(blocks, ElementsAre(7, 5, 4, 3));
+}
+
+TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
+  aggregator_.SetBlocks({.block_size_bytes = uint64_t{2} << 30});
+  aggregator_.AddHotplug({.ended = {Attempt(33, false, 16)}});
+  EXPECT_EQ(aggregator_.Build(At(9)).attempts.at(0).block_id, 2u);
+}
+
+TEST_F(AggregatorTest, RemembersWhenAnOfflineLastFailedAndNothingElse) {
+  HotplugAttempt online = Attempt(3, false, 16);
+  online.operation = "online";
+  aggregator_.AddHotplug({.ended = {online, Attempt(3, false, 0)}});
+  EXPECT_EQ(aggregator_.Build(At(9)).last_offline_failure, std::nullopt);
+  aggregator_.AddHotplug({.ended = {Attempt(3, false, 16)}});
+  EXPECT_EQ(aggregator_.Build(At(9)).last_offline_failure->realtime_ns,
+            2'500'000'000);
+}
+
+TEST_F(AggregatorTest, KeepsTheStoriesOfTheLast128AttemptsAndAllCounts) {
+  std::vector<HotplugAttempt> ended;
+  for (uint64_t section = 0; section < 137; ++section)
+    ended.push_back(Attempt(section, false, 16));
+  aggregator_.AddHotplug(
+      {.ended = ended, .counts = {{"offline", "EBUSY", 137}}, .untold = 1});
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  EXPECT_EQ(snapshot.attempts.size(), 128u);
+  EXPECT_EQ(snapshot.attempts.front().block_id, 136u);
+  EXPECT_EQ(snapshot.attempts.back().block_id, 9u);
+  EXPECT_THAT(snapshot.attempt_counts,
+              ElementsAre(HotplugCount{"offline", "EBUSY", 137}));
+  EXPECT_EQ(snapshot.attempts_untold, 1u);
+}
+
+TEST_F(AggregatorTest, ANodeWithoutBlocksHasNoCensusAndIsNeverCurrent) {
+  aggregator_.SetBlocks({});
+  SetCounters(1, 0, 0);
+  EXPECT_EQ(Node0().census_references, std::nullopt);
+  EXPECT_FALSE(Node0().census_current);
+}
+
 TEST_F(AggregatorTest, GenerationRisesByOneWithEachSnapshot) {
   EXPECT_EQ(aggregator_.Build(At(2)).generation, 1u);
   EXPECT_EQ(aggregator_.Build(At(3)).generation, 2u);

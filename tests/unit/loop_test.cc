@@ -49,6 +49,10 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
+    return absl::UnavailableError("");
+  }
+
   std::atomic<uint64_t> looks = 0;
   std::atomic<uint64_t> pins_per_block = 0;
   std::atomic<bool> fails = false;

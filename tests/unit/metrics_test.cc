@@ -83,6 +83,16 @@ Snapshot FullSnapshot() {
                  .pages = 4096,
                  .steps = 55,
                  .cpu_ns = 1'250'000},
+      .attempts = {{.operation = "offline",
+                    .begin = {.realtime_ns = 1'690'000'000'000'000'000},
+                    .running = true},
+                   {.operation = "online", .running = false}},
+      .attempt_counts = {{"offline", "ok", 23},
+                         {"offline", "EBUSY", 7},
+                         {"online", "ok", 5}},
+      .attempts_untold = 2,
+      .last_offline_failure =
+          Timestamp{.realtime_ns = 1'680'000'000'000'000'000},
   };
 }
 
@@ -169,6 +179,14 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
           R"(pinwatch_migrate_thp_succeeded_total{reason="longterm_pin",mode="sync"} 3)",
           R"(pinwatch_migrate_thp_failed_total{reason="longterm_pin",mode="sync"} 2)",
           R"(pinwatch_migrate_thp_split_total{reason="longterm_pin",mode="sync"} 1)",
+          R"(pinwatch_offline_attempts_total{outcome="ok"} 23)",
+          R"(pinwatch_offline_attempts_total{outcome="EBUSY"} 7)",
+          R"(pinwatch_online_attempts_total{outcome="ok"} 5)",
+          R"(pinwatch_hotplug_attempts_running{operation="offline"} 1)",
+          R"(pinwatch_hotplug_attempts_running{operation="online"} 0)",
+          R"(pinwatch_longest_running_offline_start_timestamp_seconds 1690000000)",
+          R"(pinwatch_last_offline_failure_timestamp_seconds 1680000000)",
+          R"(pinwatch_hotplug_stories_lost_total 2)",
           R"(pinwatch_series_dropped 0)",
       }) {
     EXPECT_THAT(lines, Contains(line));

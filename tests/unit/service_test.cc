@@ -209,6 +209,39 @@ TEST_F(ServiceTest, InfoTellsOfDaemonAndHost) {
   EXPECT_EQ(info.facts(0).name(), "census");
 }
 
+TEST_F(ServiceTest, AttemptsAreListedWithNameAndOutcome) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.attempts = {
+      {.operation = "offline", .block_id = 9, .running = true, .comm = "a\xff"},
+      {.operation = "offline", .error = 16}};
+  snapshot.attempt_counts = {{"offline", "EBUSY", 7}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  grpc::ClientContext context;
+  v1::ListAttemptsResponse response;
+  ASSERT_TRUE(stub_->ListAttempts(&context, {}, &response).ok());
+  ASSERT_EQ(response.attempts_size(), 2);
+  EXPECT_EQ(response.attempts(0).block(), 9u);
+  EXPECT_EQ(response.attempts(0).comm(), "a\xef\xbf\xbd");
+  EXPECT_EQ(response.attempts(0).outcome(), "");
+  EXPECT_FALSE(response.attempts(0).has_error());
+  EXPECT_EQ(response.attempts(1).outcome(), "EBUSY");
+  EXPECT_EQ(response.attempts(1).error(), 16);
+  EXPECT_EQ(response.counts(0).attempts(), 7u);
+}
+
+TEST_F(ServiceTest, AttemptsAreRefusedWhereTheKernelHidesThem) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.facts = {{.name = "hotplug", .reason = "locked down"}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  grpc::ClientContext context;
+  v1::ListAttemptsResponse response;
+  const grpc::Status status = stub_->ListAttempts(&context, {}, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(status.error_message(), "attempts are not observable: locked down");
+}
+
 TEST_F(ServiceTest, NothingIsTheAnswerBeforeTheFirstSnapshot) {
   Start();
   grpc::ClientContext context;

@@ -10,8 +10,6 @@ namespace {
 
 using Blocks = GuestTest;
 
-constexpr seconds kOfflineTimeout(20);
-
 using BlockCounts = std::map<std::string, uint64_t>;  // by node, zone, state
 
 BlockCounts CountBlocks() {
@@ -36,25 +34,6 @@ uint64_t CountPages(const Json& snapshot) {
   for (const ZoneSpan& zone : ReadZones())
     pages += PagesInZone(snapshot, zone.id);
   return pages;
-}
-
-// Takes a block of ZONE_MOVABLE offline and holds it so. Some blocks refuse,
-// such as those with a part of the kernel's image in them.
-std::unique_ptr<Process> HoldSomeBlockOffline() {
-  for (const Block& block : ReadBlocks()) {
-    if (block.zone != "Movable") continue;
-    auto offline = std::make_unique<Process>(std::vector<std::string>{
-        "memory-block", "offline", std::to_string(block.id), "--hold"});
-    const bool stuck = !Eventually(kOfflineTimeout, [&] {
-      return offline->Wait(seconds(0)) ||
-             CountBlocks().contains(std::to_string(block.nid) +
-                                    " none offline");
-    });
-    if (stuck) offline->Signal(SIGTERM);
-    if (Json::parse(offline->ReadLine(kOfflineTimeout)).at("result") == "ok")
-      return offline;
-  }
-  Fail("no block of ZONE_MOVABLE goes offline");
 }
 
 TEST_F(Blocks, AreCountedAsSysfsHasThem) {

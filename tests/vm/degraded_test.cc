@@ -42,7 +42,8 @@ TEST_F(Degraded, TheCensusIsNotObservableAndSaysWhy) {
             1);
   EXPECT_EQ(Sum(metrics, "pinwatch_kernel_feature_info",
                 {{"state", "not_observable"}}),
-            1);
+            2)
+      << "the census, and attempts, whose block is read from memory";
 }
 
 TEST_F(Degraded, WhatRestsOnTheCensusIsAbsentNotZero) {

@@ -474,6 +474,24 @@ std::map<ZoneId, uint64_t> ReadUnavailablePages() {
   return pages;
 }
 
+std::unique_ptr<Process> HoldSomeBlockOffline() {
+  for (const Block& block : ReadBlocks()) {
+    if (block.zone != "Movable") continue;
+    auto offline = std::make_unique<Process>(std::vector<std::string>{
+        "memory-block", "offline", std::to_string(block.id), "--hold"});
+    const bool stuck = !Eventually(kOfflineTimeout, [&] {
+      return offline->Wait(seconds(0)) ||
+             std::ranges::any_of(ReadBlocks(), [&](const Block& now) {
+               return now.id == block.id && now.state == "offline";
+             });
+    });
+    if (stuck) offline->Signal(SIGTERM);
+    if (Json::parse(offline->ReadLine(kOfflineTimeout)).at("result") == "ok")
+      return offline;
+  }
+  Fail("no block of ZONE_MOVABLE goes offline");
+}
+
 Json Status(bool fresh) {
   std::vector<std::string> argv = {"pinwatch", "status", "-o", "json"};
   if (fresh) argv.push_back("--fresh");

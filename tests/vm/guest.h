@@ -183,6 +183,12 @@ struct Block {
 std::vector<Block> ReadBlocks();
 uint64_t BlockPages();
 
+inline constexpr seconds kOfflineTimeout(20);
+
+// Takes a block of ZONE_MOVABLE offline and holds it so. Some blocks refuse,
+// such as those with a part of the kernel's image in them.
+std::unique_ptr<Process> HoldSomeBlockOffline();
+
 // Pages with that bit in /proc/kpageflags.
 uint64_t CountPagesWithFlag(int bit);
 

@@ -12,7 +12,6 @@ namespace {
 using Migration = GuestTest;
 
 constexpr seconds kCatchUp(5);
-constexpr seconds kOfflineTimeout(60);
 
 struct Moves {
   uint64_t succeeded_pages = 0;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/attempts_table.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "cli/text.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kAskerWidth = 17;
+
+absl::Time ToTime(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) +
+         absl::Nanoseconds(time.nanos());
+}
+
+absl::Duration ToDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) +
+         absl::Nanoseconds(duration.nanos());
+}
+
+void AddRow(std::string& text, absl::string_view began, absl::string_view block,
+            absl::string_view operation, absl::string_view result,
+            absl::string_view took, absl::string_view failed,
+            absl::string_view asker) {
+  absl::StrAppendFormat(&text, "%8s  %-12s %-7s  %-8s %8s %11s  %s\n", began,
+                        block, operation, result, took, failed, asker);
+}
+
+// "sh(4711)": the name is cut, the number never.
+std::string Asker(const v1::Attempt& attempt) {
+  const std::string pid = absl::StrCat("(", attempt.pid(), ")");
+  return Fit(attempt.comm(), kAskerWidth - pid.size()) + pid;
+}
+
+// "offline: 3 ok, 7 EBUSY", or nothing where none ended.
+std::string Outcomes(const v1::ListAttemptsResponse& attempts,
+                     absl::string_view operation) {
+  std::string line;
+  for (const v1::AttemptCount& count : attempts.counts()) {
+    if (count.operation() != operation || count.attempts() == 0) continue;
+    absl::StrAppend(&line, line.empty() ? "" : ", ", Count(count.attempts()),
+                    " ", Printable(count.outcome()));
+  }
+  return line.empty() ? line : absl::StrCat(operation, ": ", line, "\n");
+}
+
+}  // namespace
+
+std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
+                          absl::Time now) {
+  const std::string outcomes =
+      Outcomes(attempts, "offline") + Outcomes(attempts, "online");
+  if (attempts.attempts().empty() && outcomes.empty())
+    return "no attempt to take memory offline or online since pinwatchd "
+           "started\n";
+  std::string text;
+  AddRow(text, "BEGAN", "BLOCK", "WANTED", "RESULT", "TOOK", "FAILED", "ASKER");
+  for (const v1::Attempt& attempt : attempts.attempts())
+    AddRow(text, Age(now - ToTime(attempt.begin())),
+           Fit(absl::StrCat("memory", attempt.block()), 12),
+           Fit(attempt.operation(), 7),
+           attempt.running() ? "running" : Fit(attempt.outcome(), 8),
+           Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
+           Asker(attempt));
+  absl::StrAppend(&text,
+                  "BEGAN: ago; FAILED: pages that did not move, in every round "
+                  "of migration\n\n",
+                  outcomes);
+  if (attempts.stories_lost())
+    absl::StrAppend(&text, "of these, ", Count(attempts.stories_lost()),
+                    " without a story\n");
+  return text;
+}
+
+}  // namespace pinwatch
