@@ -64,7 +64,11 @@ struct walk {
 	__u64 vmemmap;
 	__u64 bulk_start; /* first pfn in page_bulk */
 	__u64 usage;	  /* struct mem_section_usage of the section */
-	__u64 pageblock;  /* number of the pageblock that migratetype is of */
+	/* Masks of page flags, made once: a flag's number is known only at load. */
+	__u64 rare_flags;    /* settle a page's class, and few have one */
+	__u64 private_flags; /* private data, which holds a reference */
+	__u64 swapcache_flag;
+	__u64 pageblock; /* number of the pageblock that migratetype is of */
 	__u32 migratetype;
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
 };
@@ -73,6 +77,12 @@ struct walk {
 #define PG(name)                                                                                   \
 	(bpf_core_enum_value_exists(enum pageflags, name)                                          \
 		 ? 1UL << bpf_core_enum_value(enum pageflags, name)                                \
+		 : 0)
+
+/* Slab is a page type from Linux v6.12 on. */
+#define SLAB_FLAG                                                                                  \
+	(bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1)                         \
+		 ? 1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)               \
 		 : 0)
 
 /* A field of a struct page that lies in one of our own buffers. */
@@ -124,8 +134,7 @@ static __always_inline enum page_kind kind_of(const struct page_view *page)
 			return KIND_SLAB;
 		return pgty >= 0xf0 && pgty < 0xff ? KIND_OTHER : KIND_NONE;
 	}
-	if (bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1) &&
-	    page->flags & (1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)))
+	if (page->flags & SLAB_FLAG)
 		return KIND_SLAB;
 	if ((type & PAGE_TYPE_BASE___v6_1) != PAGE_TYPE_BASE___v6_1 || page->mapcount >= -128)
 		return KIND_NONE;
@@ -146,15 +155,15 @@ static __always_inline bool is_user_page(const struct page_view *page)
  * A user page of order 0. What its mappings, the page or swap cache and private
  * data explain is no pin; a pin is 1,024 references of what remains.
  */
-static __always_inline enum page_class classify_user_page(const struct page_view *page,
-							  struct census_cell *cell)
+static __always_inline enum page_class
+classify_user_page(const struct walk *walk, const struct page_view *page, struct census_cell *cell)
 {
 	__s64 surplus = (__s64)page->refcount - (page->mapcount + 1);
 	__u64 pins, rest;
 
-	if (!(page->mapping & MAPPING_ANON) || page->flags & PG(PG_swapcache))
+	if (!(page->mapping & MAPPING_ANON) || page->flags & walk->swapcache_flag)
 		surplus--;
-	if (page->flags & (PG(PG_private) | PG(PG_private_2)))
+	if (page->flags & walk->private_flags)
 		surplus--;
 	if (surplus <= 0)
 		return PAGE_MOVABLE;
@@ -170,13 +179,15 @@ static __always_inline enum page_class classify_user_page(const struct page_view
 	return PAGE_PINNED_EXACT;
 }
 
-static __always_inline enum page_class
-classify_small_page(const struct page_view *page, enum page_kind kind, struct census_cell *cell)
+static __always_inline enum page_class classify_small_page(const struct walk *walk,
+							   const struct page_view *page,
+							   enum page_kind kind,
+							   struct census_cell *cell)
 {
 	if (page->refcount <= 0)
 		return kind == KIND_NONE ? PAGE_FREE : PAGE_KERNEL;
 	if (kind == KIND_NONE && is_user_page(page))
-		return classify_user_page(page, cell);
+		return classify_user_page(walk, page, cell);
 	if (page->refcount >= PINWATCH_PIN_BIAS)
 		return PAGE_BIASED;
 	if (kind == KIND_NONE && (page->mapping & MAPPING_BITS) == MAPPING_MOVABLE_OPS)
@@ -291,7 +302,14 @@ static __always_inline enum page_class classify(struct walk *walk, const struct 
 		return PAGE_POISONED;
 	if (page->flags & PG(PG_reserved))
 		return PAGE_RESERVED;
-	return classify_small_page(page, kind, cell);
+	return classify_small_page(walk, page, kind, cell);
+}
+
+/* Of order 0 and with a mapcount: most pages in use. */
+static __always_inline bool is_plain(const struct walk *walk, const struct page_view *page)
+{
+	return page->mapcount >= -1 && !(page->flags & walk->rare_flags) &&
+	       !(page->compound_head & 1);
 }
 
 /*
@@ -349,9 +367,13 @@ static long census_step(__u32 step, struct walk *walk)
 		walk->migratetype = read_migratetype(walk);
 	}
 	cell = &result->cells[walk->migratetype & (PINWATCH_MAX_MIGRATETYPES - 1)];
-	class = classify(walk, &page, &nr_pages, cell);
-	if (nr_pages > walk->end_pfn - walk->pfn)
-		nr_pages = walk->end_pfn - walk->pfn;
+	if (is_plain(walk, &page)) {
+		class = classify_small_page(walk, &page, KIND_NONE, cell);
+	} else {
+		class = classify(walk, &page, &nr_pages, cell);
+		if (nr_pages > walk->end_pfn - walk->pfn)
+			nr_pages = walk->end_pfn - walk->pfn;
+	}
 	if (class < NR_PAGE_CLASSES)
 		cell->pages[class] += nr_pages;
 	walk->pfn += nr_pages;
@@ -389,6 +411,9 @@ int census__bulk(struct census_request *request)
 		.end_pfn = request->end_pfn,
 		.bulk_start = -(__u64)BULK, /* none: every pfn is BULK or more on from it */
 		.pageblock = -1UL,
+		.rare_flags = PG(PG_head) | PG(PG_hwpoison) | PG(PG_reserved) | SLAB_FLAG,
+		.private_flags = PG(PG_private) | PG(PG_private_2),
+		.swapcache_flag = PG(PG_swapcache),
 	};
 
 	__builtin_memset(result->cells, 0, sizeof(result->cells));
