@@ -381,7 +381,7 @@ constexpr MetricDef kMetrics[] = {
      .labels = {"numa_node", "mem_zone", "class"},
      .read = ReadPages},
 
-    {.name = "pinwatch_migrate_calls_total",
+    {.name = "pinwatch_migrate_attempts_total",
      .type = kCounter,
      .help = "Calls of the kernel's migrate_pages.",
      .labels = {"reason", "mode"},

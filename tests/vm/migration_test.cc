@@ -62,7 +62,7 @@ class Window {
            MovesOf(metrics_before_, {{"reason", reason}});
   }
   uint64_t CallsFor(const std::string& reason) const {
-    const std::string name = "pinwatch_migrate_calls_total";
+    const std::string name = "pinwatch_migrate_attempts_total";
     return Metric(metrics_, name, {{"reason", reason}}) -
            Metric(metrics_before_, name, {{"reason", reason}});
   }
