@@ -13,7 +13,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* x86-64; the daemon refuses other architectures. */
+/* x86-64; the build refuses other architectures. */
 #define SECTION_SHIFT 15 /* pages of a section, as a shift: 128 MiB */
 #define PAGEBLOCK_SHIFT 9
 #define MAX_ORDER 10	   /* of a free range */

@@ -15,13 +15,6 @@ constexpr uint64_t kSectionBytes = 128 << 20;
 
 constexpr size_t kAttemptsKept = 128;
 
-void Add(const census_cell& from, census_cell& to) {
-  for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
-  to.large_pin_refs += from.large_pin_refs;
-  to.exact_pin_refs += from.exact_pin_refs;
-  to.loose_pin_refs += from.loose_pin_refs;
-}
-
 bool Earlier(const Timestamp& a, const Timestamp& b) {
   return a.monotonic_ns < b.monotonic_ns;
 }

@@ -38,14 +38,7 @@ int Run(const bpf_program* program, Context& context) {
   return error ? error : static_cast<int>(options.retval);
 }
 
-void Add(const census_cell& from, census_cell& to) {
-  for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
-  to.large_pin_refs += from.large_pin_refs;
-  to.exact_pin_refs += from.exact_pin_refs;
-  to.loose_pin_refs += from.loose_pin_refs;
-}
-
-void Add(const census_result& from, BlockLook& to) {
+void AddResult(const census_result& from, BlockLook& to) {
   auto zone = std::find_if(to.zones.begin(), to.zones.end(), [&](auto& z) {
     return z.nid == static_cast<int>(from.nid) && z.zone == from.zone;
   });
@@ -303,7 +296,7 @@ absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
     if (result.status == CENSUS_OK) {
       look.status = CENSUS_OK;
       look.steps += result.steps;
-      Add(result, look);
+      AddResult(result, look);
     }
     // A result that does not advance would hold us here for ever.
     if (result.next_pfn <= pfn)

@@ -36,6 +36,13 @@ struct ZoneLook {
   std::array<census_cell, PINWATCH_MAX_MIGRATETYPES> cells{};
 };
 
+inline void Add(const census_cell& from, census_cell& to) {
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c) to.pages[c] += from.pages[c];
+  to.large_pin_refs += from.large_pin_refs;
+  to.exact_pin_refs += from.exact_pin_refs;
+  to.loose_pin_refs += from.loose_pin_refs;
+}
+
 // What one look at a memory block found.
 struct BlockLook {
   uint64_t block_id = 0;
