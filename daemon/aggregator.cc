@@ -248,7 +248,7 @@ Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
   if (node.census_references && node.counters_exact && node.outstanding() == 0u)
     node.census_references = all.large;
   node.census_current = node.census_references && IsCurrent(nid);
-  if (node.census_current) {
+  if (node.census_current && node.outstanding()) {
     state.drift_references = static_cast<int64_t>(*node.outstanding()) -
                              static_cast<int64_t>(*node.census_references);
     state.drift_time = now;

@@ -312,20 +312,20 @@ absl::StatusOr<NodeCounterReading> BpfSource::ReadNodeCounter(int nid) {
                                   .nr_cpus = nr_cpus_};
   const node_counters& counters = census_->bss->node_counters;
   node_counters last{};
-  for (int i = 0; i < kCounterTries; ++i) {
+  bool agrees = false;
+  for (int i = 0; i < kCounterTries && !agrees; ++i) {
     if (Run(census_->progs.node_counters__syscall, request))
       return absl::UnavailableError(
           absl::StrCat("the counters of node ", nid, " cannot be read"));
-    const bool agrees = i > 0 && last.acquired == counters.acquired &&
-                        last.released == counters.released;
+    agrees = i > 0 && last.acquired == counters.acquired &&
+             last.released == counters.released;
     last = {.acquired = counters.acquired, .released = counters.released};
-    if (agrees) break;
   }
   return NodeCounterReading{
       .nid = nid,
       .acquired = static_cast<uint64_t>(std::max<int64_t>(last.acquired, 0)),
       .released = static_cast<uint64_t>(std::max<int64_t>(last.released, 0)),
-      .exact = true};
+      .exact = agrees};
 }
 
 absl::StatusOr<std::vector<NodeCounterReading>> BpfSource::ReadNodeCounters(
@@ -371,8 +371,18 @@ absl::StatusOr<HotplugReading> BpfSource::ReadHotplug(Timestamp now) {
     reading.ended.push_back(ToAttempt(attempt, now));
     std::string& cgroup = reading.ended.back().cgroup;
     const auto seen = running_cgroups_.find(attempt.tid);
-    if (cgroup.empty() && seen != running_cgroups_.end()) cgroup = seen->second;
+    // What was read while it ran; later the pid may be another process's.
+    if (seen != running_cgroups_.end()) cgroup = seen->second;
   }
+  // One that ended since the map was read is told once, as ended.
+  std::erase_if(reading.running, [&](const HotplugAttempt& attempt) {
+    return std::any_of(hotplug_ended_.begin(), hotplug_ended_.end(),
+                       [&](const hotplug_attempt& ended) {
+                         return ended.tid == attempt.tid &&
+                                static_cast<int64_t>(ended.begin_ns) ==
+                                    attempt.begin.monotonic_ns;
+                       });
+  });
   hotplug_ended_.clear();
   running_cgroups_.clear();
   for (const HotplugAttempt& attempt : reading.running)

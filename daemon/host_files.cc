@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sstream>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -66,7 +65,10 @@ std::map<uint64_t, int> NodesOfBlocks(const std::string& root) {
     if (!nid) continue;
     for (const auto& entry : fs::directory_iterator(node.path(), error)) {
       const auto id = NumberAfter("memory", entry.path().filename().string());
-      if (id) nodes[*id] = static_cast<int>(*nid);
+      if (!id) continue;
+      const auto [node, is_new] = nodes.try_emplace(*id, *nid);
+      // A block at the border of two nodes is linked by both: of neither.
+      if (!is_new) node->second = -1;
     }
   }
   return nodes;
@@ -88,10 +90,14 @@ std::string ZoneOfBlock(const std::string& directory,
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
   std::ifstream file(path);
   if (!file) return absl::ErrnoToStatus(errno, absl::StrCat("open ", path));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad()) return absl::DataLossError(absl::StrCat("read ", path));
-  std::string content = text.str();
+  std::string content;
+  char chunk[4096];
+  errno = 0;
+  while (file.read(chunk, sizeof(chunk)) || file.gcount() > 0)
+    content.append(chunk, file.gcount());
+  if (file.bad())
+    return absl::ErrnoToStatus(errno ? errno : EIO,
+                               absl::StrCat("read ", path));
   if (!content.empty() && content.back() == '\n') content.pop_back();
   return content;
 }

@@ -78,10 +78,12 @@ struct Node {
   std::optional<int64_t> drift_references;
   std::optional<Timestamp> drift_time;
 
-  // Pin references held now, by the kernel's own count.
+  // Pin references held now, by the kernel's own count. Unknown when it gave
+  // back more than it took: folio_add_pin takes without counting.
   std::optional<uint64_t> outstanding() const {
     if (!acquired || !released) return std::nullopt;
-    return *acquired > *released ? *acquired - *released : 0;
+    if (*released > *acquired) return std::nullopt;
+    return *acquired - *released;
   }
 };
 

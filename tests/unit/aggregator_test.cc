@@ -200,9 +200,13 @@ TEST_F(AggregatorTest, CountersOfOneNodeSayNothingOfAnother) {
   EXPECT_EQ(snapshot.nodes[1].outstanding(), 0u);
 }
 
-TEST_F(AggregatorTest, ReleasedAheadOfAcquiredIsNoPinAndNoHugeNumber) {
+TEST_F(AggregatorTest, ReleasedAheadOfAcquiredSaysNothingOfWhatIsPinned) {
   SetCounters(1, 3, 5);
-  EXPECT_EQ(Node0().outstanding(), 0u);
+  AddLook(0, 2, Large(512, 1));
+  AddLook(1, 2, Exact(1, 1));
+  EXPECT_EQ(Node0().outstanding(), std::nullopt);
+  EXPECT_EQ(Pages("Normal").confirmed, (PinCount{512, 1}));
+  EXPECT_EQ(Pages("Normal").possible, (PinCount{1, 1}));
 }
 
 TEST_F(AggregatorTest, MeasuresDriftOnlyOverLooksDuringWhichNoCounterMoved) {

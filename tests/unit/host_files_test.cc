@@ -150,6 +150,29 @@ TEST(MemoryBlocks, AreNotFoundWhereTheKernelHasNone) {
 
 constexpr char kVmstat[] = "/sys/devices/system/node/node1/vmstat";
 
+TEST(MemoryBlocks, AtTheBorderOfTwoNodesAreOfNeither) {
+  TempTree tree;
+  tree.Write(std::string(kMemory) + "/block_size_bytes", "80000000\n");
+  WriteBlock(tree, "memory3", "online", "Normal");
+  tree.MakeDirectory("/sys/devices/system/node/node0/memory3");
+  tree.MakeDirectory("/sys/devices/system/node/node1/memory3");
+  const auto blocks = ReadMemoryBlocks(tree.root());
+  ASSERT_TRUE(blocks.ok()) << blocks.status();
+  EXPECT_EQ(blocks->blocks.at(0).nid, -1);
+}
+
+TEST(ReadSmallFile, SaysWhenAFileCannotBeRead) {
+  TempTree tree;
+  EXPECT_FALSE(ReadSmallFile(tree.root()).ok()) << "it is a directory";
+}
+
+TEST(ReadSmallFile, TakesLongFilesWholeAndTheLastNewlineOff) {
+  TempTree tree;
+  tree.Write("/long", std::string(10'001, 'x') + "\n");
+  EXPECT_EQ(ReadSmallFile(tree.root() + "/long").value(),
+            std::string(10'001, 'x'));
+}
+
 TEST(NodeVmstat, GivesBothCountersOfTheNodeAskedForAndIsNotExact) {
   TempTree tree;
   tree.Write(kVmstat,
