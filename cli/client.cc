@@ -50,7 +50,7 @@ absl::Status ConnectError(int error, const std::string& path) {
 }
 
 // Connected by hand, not by gRPC, for the errno and for paths that are no URI.
-absl::StatusOr<int> Connect(const std::string& path) {
+absl::StatusOr<int> OpenSocket(const std::string& path) {
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
   if (path.empty() || path.size() >= sizeof(address.sun_path))
     return ConnectError(ENAMETOOLONG, path);
@@ -64,6 +64,14 @@ absl::StatusOr<int> Connect(const std::string& path) {
     return ConnectError(error, path);
   }
   return fd;
+}
+
+absl::StatusOr<std::unique_ptr<v1::PinwatchService::Stub>> Connect(
+    const std::string& path) {
+  const absl::StatusOr<int> fd = OpenSocket(path);
+  if (!fd.ok()) return fd.status();
+  return v1::PinwatchService::NewStub(
+      grpc::CreateInsecureChannelFromFd("pinwatchd", *fd));
 }
 
 absl::Status CallError(const grpc::Status& status, const Question& question) {
@@ -93,24 +101,20 @@ void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
 }  // namespace
 
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
-  const absl::StatusOr<int> fd = Connect(question.socket_path);
-  if (!fd.ok()) return fd.status();
-  const auto stub = v1::PinwatchService::NewStub(
-      grpc::CreateInsecureChannelFromFd("pinwatchd", *fd));
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + question.timeout));
   v1::ListAttemptsResponse response;
-  const grpc::Status status = stub->ListAttempts(&context, {}, &response);
+  const grpc::Status status = (*stub)->ListAttempts(&context, {}, &response);
   if (!status.ok()) return CallError(status, question);
   return response;
 }
 
 absl::StatusOr<Answers> Ask(const Question& question) {
   const auto deadline = absl::ToChronoTime(absl::Now() + question.timeout);
-  const absl::StatusOr<int> fd = Connect(question.socket_path);
-  if (!fd.ok()) return fd.status();
-  const auto stub = v1::PinwatchService::NewStub(
-      grpc::CreateInsecureChannelFromFd("pinwatchd", *fd));
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
 
   v1::GetSnapshotRequest request;
   if (question.max_age) SetMaxAge(*question.max_age, request.mutable_max_age());
@@ -118,14 +122,14 @@ absl::StatusOr<Answers> Ask(const Question& question) {
   grpc::ClientContext snapshot_context;
   snapshot_context.set_deadline(deadline);
   grpc::Status status =
-      stub->GetSnapshot(&snapshot_context, request, &response);
+      (*stub)->GetSnapshot(&snapshot_context, request, &response);
   if (!status.ok()) return CallError(status, question);
 
   Answers answers;
   answers.snapshot = std::move(*response.mutable_snapshot());
   grpc::ClientContext info_context;
   info_context.set_deadline(deadline);
-  status = stub->GetInfo(&info_context, {}, &answers.info);
+  status = (*stub)->GetInfo(&info_context, {}, &answers.info);
   if (!status.ok()) return CallError(status, question);
   return answers;
 }

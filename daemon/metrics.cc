@@ -28,8 +28,6 @@ bool CensusIsObservable(const Snapshot& snapshot) {
   });
 }
 
-// Until a block of the node has been looked at, its census figures are not 0
-// but unknown.
 // Readers of one figure for each of something. `value` is a member or a
 // function of it; of the optional ones, those that are not set are left out.
 
