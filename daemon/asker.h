@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "daemon/snapshot.h"
 
 namespace pinwatch {
@@ -18,6 +19,12 @@ namespace pinwatch {
 // owning thread and must not block.
 using Answer = std::function<void(std::shared_ptr<const Snapshot>)>;
 using AskForLook = std::function<void(int64_t max_age_ns, Answer answer)>;
+
+// Looks at one memory block afresh and tells all that is known of it, on the
+// same terms. NotFound where there is no such block, FailedPrecondition where
+// blocks or the census are not observable, Unavailable when the daemon ends.
+using BlockAnswer = std::function<void(absl::StatusOr<BlockReport>)>;
+using AskForBlock = std::function<void(uint64_t block_id, BlockAnswer answer)>;
 
 }  // namespace pinwatch
 

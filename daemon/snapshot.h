@@ -49,6 +49,108 @@ struct MigratetypePages {
   PinCount possible;   // reads as pins, but plain references read the same
 };
 
+// How much is known of who holds a pinned page. A claim says that a process
+// took pins on it; only with the census does it say who holds them.
+enum class Certainty {
+  kHeld,          // one claimant is left, and nothing speaks against it
+  kShared,        // as many pins as claimants, or more: each holds some
+  kOneOf,         // fewer pins than claimants: which of them is not known
+  kProbable,      // a claim whose process has ended, or that may be outdated
+  kUnattributed,  // no claim that can be believed
+};
+inline constexpr int kNrCertainties = 5;
+
+// Pages that stand in one zone and are attributed in one way.
+struct PinAttribution {
+  int nid = 0;
+  std::string zone;
+  Certainty certainty = Certainty::kUnattributed;
+  std::string reason;  // closed set; empty when held or shared
+  PinCount pins;
+
+  bool operator==(const PinAttribution&) const = default;
+};
+
+// A process. comm, exe and cgroup are hostile text; each is empty when it
+// could not be read, as when the process was gone before.
+struct Process {
+  uint32_t pid = 0;
+  uint64_t start_boottime_ns = 0;  // tells it from another with the same pid
+  std::string comm;
+  std::string exe;
+  std::string cgroup;
+  std::string unit;  // of systemd
+  bool ended = false;
+
+  bool operator==(const Process&) const = default;
+};
+
+// Pages in one zone that an owner claims, attributed in one way.
+struct PinHolding {
+  int nid = 0;
+  std::string zone;
+  Certainty certainty = Certainty::kHeld;  // never kUnattributed
+  PinCount pins;
+  // When the oldest of them was claimed. Older ones are known only to have
+  // been claimed before: then exact is false.
+  Timestamp since;
+  bool since_exact = true;
+
+  bool operator==(const PinHolding&) const = default;
+};
+
+// A process that pins pages at one call site with one kind of pin.
+struct PinOwner {
+  uint32_t id = 0;  // not used again while a page has a claim of it
+  bool long_term = false;
+  Process process;             // whose memory was pinned
+  std::optional<Process> via;  // who asked, where that was another process
+  std::string door;            // pin function it came through
+  std::string subsystem;  // "io_uring", "vfio", a module's name, or "unknown"
+  std::string call_site;  // kernel function that called the pin functions
+  // Innermost first, as function+offset; empty when not observable.
+  std::vector<std::string> kernel_stack;
+  std::vector<std::string> user_stack;
+  uint64_t calls = 0;  // that pinned something
+  uint64_t pages = 0;  // that these pinned, whether still held or not
+  Timestamp first;
+  Timestamp last;
+  std::vector<PinHolding> holdings;  // by nid, zone and certainty
+
+  bool operator==(const PinOwner&) const = default;
+};
+
+// What recording claims has cost and lost since the daemon attached. Calls of
+// the pin functions, unless said otherwise.
+struct ClaimTotals {
+  uint64_t long_term_calls = 0;
+  uint64_t short_term_calls = 0;  // seen, recorded or not
+  uint64_t long_term_pages = 0;
+  uint64_t short_term_pages = 0;
+  uint64_t short_term_skipped = 0;  // by sampling
+  // Without a claim, by cause.
+  uint64_t lost_busy = 0;       // the CPU's buffer was in use
+  uint64_t lost_recursion = 0;  // the kernel did not run the hook
+  uint64_t lost_owners = 0;     // the table of owners was full
+  uint64_t lost_pages = 0;      // pages: the overflow table was full
+  uint64_t owners = 0;          // in the table now
+  uint64_t chunks = 0;          // memory blocks that have a table of claims
+  uint64_t chunk_bytes = 0;     // memory these take
+};
+
+// A page that keeps its memory block from going offline, as the census read it.
+struct BlockingPage {
+  uint64_t pfn = 0;
+  uint64_t nr_pages = 1;  // of the folio, as far as it lies in the block
+  page_class page = PAGE_UNSTABLE;
+  int64_t refcount = 0;
+  uint64_t pins = 0;  // references that are, or read as, pins
+  Certainty certainty = Certainty::kUnattributed;
+  std::vector<uint32_t> owners;  // ids, empty when unattributed
+
+  bool operator==(const BlockingPage&) const = default;
+};
+
 struct Zone {
   int nid = 0;
   std::string name;  // as in /proc/zoneinfo: "DMA32", "Normal", "Movable"
@@ -126,6 +228,9 @@ struct HotplugAttempt {
   uint64_t migrate_calls = 0;    // rounds of migrate_pages() in it
   uint64_t succeeded_pages = 0;  // moved out by these
   uint64_t failed_pages = 0;     // counted in each round they did not move
+  // The first that stood in the way whenever the census looked at the block
+  // while the attempt ran, and after it failed; none after a success.
+  std::vector<BlockingPage> blockers;
 
   bool operator==(const HotplugAttempt&) const = default;
 };
@@ -158,6 +263,30 @@ struct CensusTotals {
   int64_t cpu_ns = 0;
 };
 
+// What would become of an attempt to take a block offline now.
+enum class Verdict {
+  kUnknown,  // not looked at, or the look did not tell
+  kRemovable,
+  kRemovableAfterMigration,
+  kBlockedByLongTermPins,
+  kBlockedByShortTermPins,  // likely to pass
+  kBlockedByPlainReferences,
+  kBlockedByKernelMemory,
+  kAlreadyOffline,
+};
+
+// Everything known of one memory block.
+struct BlockReport {
+  MemoryBlock block;
+  Verdict verdict = Verdict::kUnknown;
+  std::string reason;  // one sentence: what the verdict rests on
+  std::optional<Timestamp> look;
+  std::vector<MigratetypePages> migratetypes;
+  std::vector<PinAttribution> attributions;  // of the block's pinned pages
+  std::vector<PinOwner> owners;              // their holdings in this block
+  std::vector<BlockingPage> blockers;        // the first ones, by pfn
+};
+
 struct HostInfo {
   std::string hostname;
   std::string kernel_release;
@@ -181,6 +310,10 @@ struct Snapshot {
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable
   uint64_t attempts_untold = 0;  // ended, counted, but their story was lost
   std::optional<Timestamp> last_offline_failure;
+  // Empty where claims are not observable.
+  std::vector<PinOwner> owners;              // by id
+  std::vector<PinAttribution> attributions;  // of all pages read as pinned
+  std::optional<ClaimTotals> claims;
 };
 
 }  // namespace pinwatch
