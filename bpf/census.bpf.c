@@ -48,6 +48,9 @@ struct node_counters node_counters;
 char page_bulk[BULK * STRUCT_PAGE];
 char page_pair[2 * STRUCT_PAGE];
 
+/* The pages of the run that are listed: census_result.nr_listed of them. */
+struct census_page census_pages[PINWATCH_CENSUS_PAGES];
+
 /* The fields of a struct page that the census goes by. */
 struct page_view {
 	__u64 flags;
@@ -71,6 +74,11 @@ struct walk {
 	__u64 pageblock; /* number of the pageblock that migratetype is of */
 	__u32 migratetype;
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
+	/* Of the page at hand, for the list. */
+	__u64 head_pfn;
+	__s64 pins;
+	__s32 refcount;
+	__u32 page_flags; /* CENSUS_PAGE_* */
 };
 
 /* A page flag; 0 where this kernel is built without it. */
@@ -156,7 +164,7 @@ static __always_inline bool is_user_page(const struct page_view *page)
  * data explain is no pin; a pin is 1,024 references of what remains.
  */
 static __always_inline enum page_class
-classify_user_page(const struct walk *walk, const struct page_view *page, struct census_cell *cell)
+classify_user_page(struct walk *walk, const struct page_view *page, struct census_cell *cell)
 {
 	__s64 surplus = (__s64)page->refcount - (page->mapcount + 1);
 	__u64 pins, rest;
@@ -170,6 +178,7 @@ classify_user_page(const struct walk *walk, const struct page_view *page, struct
 	pins = (__u64)surplus / PINWATCH_PIN_BIAS;
 	if (!pins)
 		return PAGE_ELEVATED;
+	walk->pins = pins;
 	rest = (__u64)surplus % PINWATCH_PIN_BIAS;
 	if (rest > PINWATCH_PIN_SLACK) {
 		cell->loose_pin_refs += pins;
@@ -179,7 +188,7 @@ classify_user_page(const struct walk *walk, const struct page_view *page, struct
 	return PAGE_PINNED_EXACT;
 }
 
-static __always_inline enum page_class classify_small_page(const struct walk *walk,
+static __always_inline enum page_class classify_small_page(struct walk *walk,
 							   const struct page_view *page,
 							   enum page_kind kind,
 							   struct census_cell *cell)
@@ -269,7 +278,11 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	*nr_pages = end - walk->pfn;
 	kind = kind_of(&head);
 	pincount = FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
+	walk->head_pfn = head_pfn;
+	walk->refcount = head.refcount;
+	walk->page_flags = CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
 	if (pincount > 0 && head.refcount >= pincount) {
+		walk->pins = pincount;
 		if (head_pfn == walk->pfn)
 			cell->large_pin_refs += pincount;
 		return PAGE_PINNED_LARGE;
@@ -334,6 +347,35 @@ static __always_inline __u32 read_migratetype(const struct walk *walk)
 	return word & (PINWATCH_MAX_MIGRATETYPES - 1);
 }
 
+/*
+ * Lists a page that is neither free nor movable: always where there may be a
+ * pin, of the other classes the first ones.
+ */
+static __always_inline void list_page(const struct walk *walk, enum page_class class,
+				      __u64 nr_pages, const struct census_cell *cell)
+{
+	struct census_result *result = &census_result;
+	struct census_page *listed;
+	__u32 at = result->nr_listed;
+
+	if (class != PAGE_PINNED_LARGE && class != PAGE_PINNED_EXACT &&
+	    class != PAGE_PINNED_LOOSE && class != PAGE_BIASED && class != PAGE_UNSTABLE &&
+	    cell->pages[class] >= PINWATCH_LISTED_PER_CLASS)
+		return;
+	if (at >= PINWATCH_CENSUS_PAGES)
+		return;
+	barrier_var(at);
+	listed = &census_pages[at & (PINWATCH_CENSUS_PAGES - 1)];
+	listed->pfn = walk->pfn;
+	listed->head_pfn = walk->head_pfn;
+	listed->pins = walk->pins;
+	listed->refcount = walk->refcount;
+	listed->nr_pages = nr_pages;
+	listed->page_class = class;
+	listed->flags = walk->page_flags;
+	result->nr_listed = at + 1;
+}
+
 static long census_step(__u32 step, struct walk *walk)
 {
 	struct census_result *result = &census_result;
@@ -367,6 +409,11 @@ static long census_step(__u32 step, struct walk *walk)
 		walk->migratetype = read_migratetype(walk);
 	}
 	cell = &result->cells[walk->migratetype & (PINWATCH_MAX_MIGRATETYPES - 1)];
+	walk->head_pfn = walk->pfn;
+	walk->pins = 0;
+	walk->refcount = page.refcount;
+	walk->page_flags = (page.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0) |
+			   (page.mapcount >= 0 ? CENSUS_PAGE_MAPPED : 0);
 	if (is_plain(walk, &page)) {
 		class = classify_small_page(walk, &page, KIND_NONE, cell);
 	} else {
@@ -374,8 +421,11 @@ static long census_step(__u32 step, struct walk *walk)
 		if (nr_pages > walk->end_pfn - walk->pfn)
 			nr_pages = walk->end_pfn - walk->pfn;
 	}
-	if (class < NR_PAGE_CLASSES)
+	if (class < NR_PAGE_CLASSES) {
+		if (class > PAGE_MOVABLE)
+			list_page(walk, class, nr_pages, cell);
 		cell->pages[class] += nr_pages;
+	}
 	walk->pfn += nr_pages;
 	result->steps++;
 	return 0;
@@ -418,6 +468,7 @@ int census__bulk(struct census_request *request)
 
 	__builtin_memset(result->cells, 0, sizeof(result->cells));
 	result->steps = 0;
+	result->nr_listed = 0;
 	result->status = CENSUS_ABSENT;
 	result->next_pfn = walk.end_pfn;
 	bpf_probe_read_kernel(&walk.vmemmap, sizeof(walk.vmemmap), &vmemmap_base);

@@ -78,8 +78,32 @@ struct census_result {
 	__u32 nid;
 	__u32 zone;  /* enum zone_type of this kernel */
 	__u32 steps; /* pages read; a free range or large folio is one */
+	__u32 nr_listed;
+	__u32 reserved;
 };
-ASSERT_LAYOUT(struct census_result, 8 * 128 + 24);
+ASSERT_LAYOUT(struct census_result, 8 * 128 + 32);
+
+/*
+ * A page or large folio that the look found pinned, held or not movable. Every
+ * page that may carry a pin is listed, of the other classes the first few.
+ */
+struct census_page {
+	__u64 pfn;
+	__u64 head_pfn;	 /* of the folio; pfn itself for order 0 */
+	__s64 pins;	 /* references that are, or read as, pins of the folio */
+	__s32 refcount;	 /* the head's */
+	__u16 nr_pages;	 /* from pfn on, within the run */
+	__u8 page_class; /* enum page_class */
+	__u8 flags;	 /* CENSUS_PAGE_* */
+};
+ASSERT_LAYOUT(struct census_page, 32);
+
+#define CENSUS_PAGE_ANON 1   /* anonymous, so mapped by who touched it */
+#define CENSUS_PAGE_MAPPED 2 /* order 0 and in a page table */
+#define CENSUS_PAGE_LARGE 4  /* a large folio, of order_shift pages */
+
+/* Of a class that cannot carry pins, at most so many a run are listed. */
+#define PINWATCH_LISTED_PER_CLASS 4
 
 /* Context of the node counter program. */
 struct node_counter_request {
@@ -134,5 +158,95 @@ struct hotplug_attempt {
 	char comm[16]; /* of the asker's thread: hostile text */
 };
 ASSERT_LAYOUT(struct hotplug_attempt, 88);
+
+/*
+ * Claims. One word says that an owner took a pin on a page, and when: the
+ * owner's index above, the tick below. A page without a claim has 0.
+ */
+#define PINWATCH_TICK_BITS 10
+#define PINWATCH_TICKS 1023 /* tick is 1 + seconds of CLOCK_MONOTONIC % this; 0 is "long ago" */
+#define PINWATCH_MAX_OWNERS 16384 /* indexes are 1 to this */
+
+/* Long-term claims of one section's pages, by the low bits of the pfn. */
+#define PINWATCH_CHUNK_PAGES 32768
+struct claim_chunk {
+	__u32 claim[PINWATCH_CHUNK_PAGES];
+};
+ASSERT_LAYOUT(struct claim_chunk, 4 * PINWATCH_CHUNK_PAGES);
+
+/*
+ * Claims for which the chunk has no room, since another owner claims the page
+ * or there is no chunk yet: runs of neighbouring pages.
+ */
+struct claim_run_key {
+	__u64 pfn;
+	__u64 owner;
+};
+struct claim_run {
+	__u32 nr_pages;
+	__u32 tick;
+};
+ASSERT_LAYOUT(struct claim_run_key, 16);
+ASSERT_LAYOUT(struct claim_run, 8);
+
+/* Short-term claims, by the low bits of the pfn: the rest of it << 32 | claim. */
+#define PINWATCH_SHORT_CLAIMS 65536
+
+/* Pointers read from a pin function's pages[] at once. */
+#define PINWATCH_PIN_BULK 256
+
+/* Pages of a short-term call that get a claim; calls with more are rare. */
+#define PINWATCH_SHORT_PAGES 64
+
+/* The pin functions that are followed. */
+enum pin_door {
+	DOOR_PIN_USER_PAGES,
+	DOOR_PIN_USER_PAGES_FAST,
+	DOOR_PIN_USER_PAGES_REMOTE,
+	DOOR_PIN_USER_PAGES_UNLOCKED,
+	DOOR_MEMFD_PIN_FOLIOS,
+	DOOR_GUP_LONGTERM_LOCKED,
+	NR_PIN_DOORS,
+};
+
+#define PINWATCH_STACK_DEPTH 24
+
+/* What makes owners different. */
+struct pin_owner_key {
+	__u64 start_ns;	 /* CLOCK_BOOTTIME of the process's start */
+	__u32 tgid;	 /* process whose memory it is */
+	__u32 via_tgid;	 /* process that asked; 0 when it is the same */
+	__u32 call_site; /* low half of the return address out of the door */
+	__u16 door;
+	__u16 long_term;
+};
+ASSERT_LAYOUT(struct pin_owner_key, 24);
+
+struct pin_owner {
+	__u64 first_ns; /* CLOCK_MONOTONIC */
+	__u64 last_ns;
+	__u64 calls;
+	__u64 pages;
+	__u64 via_start_ns;
+	__u64 kernel_stack[PINWATCH_STACK_DEPTH]; /* of the first call; ends with 0 */
+	__u64 user_stack[PINWATCH_STACK_DEPTH];
+	__u32 index;
+	__u32 reserved;
+	char comm[16];	   /* of the process: hostile text */
+	char via_comm[16]; /* of the process that asked */
+};
+ASSERT_LAYOUT(struct pin_owner, 40 + 16 * PINWATCH_STACK_DEPTH + 8 + 32);
+
+/* Calls and pages since the programs were attached; one on each CPU. */
+struct pin_totals {
+	__u64 calls[2]; /* by long_term */
+	__u64 pages[2];
+	__u64 short_term_skipped;
+	__u64 lost_busy[2];
+	__u64 lost_owners[2];
+	__u64 lost_pages; /* long-term: no room for the claim */
+	__u64 contested;  /* long-term pages that went the slow way */
+};
+ASSERT_LAYOUT(struct pin_totals, 88);
 
 #endif

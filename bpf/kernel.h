@@ -22,6 +22,7 @@ typedef struct {
 } atomic64_t;
 
 struct address_space;
+struct mm_struct;
 
 struct page {
 	unsigned long flags;
@@ -73,6 +74,18 @@ struct per_cpu_nodestat {
 struct pglist_data {
 	struct per_cpu_nodestat *per_cpu_nodestats;
 	atomic64_t vm_stat[0];
+};
+
+struct task_struct {
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
+	__u64 start_boottime;
+	int tgid;
+	char comm[16];
+};
+
+struct mm_struct {
+	struct task_struct *owner; /* with CONFIG_MEMCG */
 };
 
 struct device {

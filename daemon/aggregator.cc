@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/removability.h"
 
 namespace pinwatch {
 namespace {
@@ -14,6 +15,8 @@ namespace {
 constexpr uint64_t kSectionBytes = 128 << 20;
 
 constexpr size_t kAttemptsKept = 128;
+
+constexpr size_t kBlockersKept = 16;
 
 bool Earlier(const Timestamp& a, const Timestamp& b) {
   return a.monotonic_ns < b.monotonic_ns;
@@ -122,7 +125,79 @@ void Aggregator::AddLook(BlockLook look) {
   for (const ZoneLook& zone : look.zones)
     for (const census_cell& cell : zone.cells)
       for (uint64_t pages : cell.pages) totals_.pages += pages;
+  NoteBlockers(look);
   looks_.insert_or_assign(look.block_id, std::move(look));
+}
+
+std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
+                                                ClaimReading reading) {
+  const ClaimTotals before = claims_.value_or(ClaimTotals{});
+  const ClaimTotals& now = reading.totals;
+  if (now.lost_long_term > before.lost_long_term)
+    gaps_.long_term_ns = time.monotonic_ns;
+  if (!reading.doors_not_followed.empty()) gaps_.long_term_ns = INT64_MAX;
+  if (now.short_term_skipped + now.lost_busy + now.lost_owners >
+      before.short_term_skipped + before.lost_busy + before.lost_owners)
+    gaps_.short_term_ns = time.monotonic_ns;
+  claims_ = now;
+  return owner_book_.Update(reading.owners);
+}
+
+std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
+  std::set<uint64_t> blocks;
+  for (const HotplugAttempt& attempt : hotplug_.running)
+    if (attempt.operation == "offline") blocks.insert(attempt.block_id);
+  for (const HotplugAttempt& attempt : ended_attempts_)
+    if (attempt.operation == "offline" && attempt.error != 0 &&
+        attempt.blockers.empty() && !IsLookedAtSince(attempt))
+      blocks.insert(attempt.block_id);
+  return {blocks.begin(), blocks.end()};
+}
+
+bool Aggregator::IsOnline(uint64_t block_id) const {
+  return std::any_of(blocks_.blocks.begin(), blocks_.blocks.end(),
+                     [&](const MemoryBlock& block) {
+                       return block.id == block_id && block.state == "online";
+                     });
+}
+
+bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
+  const auto look = looks_.find(attempt.block_id);
+  // What is not online will not be looked at.
+  return look == looks_.end() ||
+         (look->second.lists_pages &&
+          look->second.time.monotonic_ns >=
+              attempt.begin.monotonic_ns + attempt.duration_ns);
+}
+
+void Aggregator::NoteBlockers(const BlockLook& look) {
+  if (!look.lists_pages) return;
+  const std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
+  const auto note = [&](std::vector<BlockingPage>& blockers) {
+    for (const BlockingPage& page : found) {
+      const auto known =
+          std::find_if(blockers.begin(), blockers.end(),
+                       [&](auto& other) { return other.pfn == page.pfn; });
+      if (known != blockers.end())
+        *known = page;
+      else if (blockers.size() < kBlockersKept)
+        blockers.push_back(page);
+    }
+  };
+  for (const HotplugAttempt& attempt : hotplug_.running)
+    if (attempt.operation == "offline" && attempt.block_id == look.block_id)
+      note(blockers_[{attempt.section_nr, attempt.begin.monotonic_ns}]);
+  for (HotplugAttempt& attempt : ended_attempts_)
+    if (attempt.operation == "offline" && attempt.error != 0 &&
+        attempt.block_id == look.block_id && attempt.blockers.empty() &&
+        !IsLookedAtSince(attempt))
+      note(attempt.blockers);
+}
+
+void Aggregator::TakeBlockers(HotplugAttempt& attempt) {
+  const auto noted =
+      blockers_.find({attempt.section_nr, attempt.begin.monotonic_ns});
+  if (noted != blockers_.end()) attempt.blockers = noted->second;
 }
 
 void Aggregator::SetMigrations(std::vector<Migrations> migrations) {
@@ -138,6 +213,8 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   std::for_each(reading.running.begin(), reading.running.end(), number);
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
+    // What stood in the way of one that succeeded in the end is gone.
+    if (attempt.error != 0) TakeBlockers(attempt);
     if (attempt.operation == "offline" && attempt.error != 0)
       last_offline_failure_ = {
           attempt.begin.realtime_ns + attempt.duration_ns,
@@ -148,6 +225,14 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   if (ended_attempts_.size() > kAttemptsKept)
     ended_attempts_.resize(kAttemptsKept);
   hotplug_ = std::move(reading);
+  std::erase_if(blockers_, [&](const auto& noted) {
+    return std::none_of(hotplug_.running.begin(), hotplug_.running.end(),
+                        [&](const HotplugAttempt& attempt) {
+                          return noted.first ==
+                                 std::pair(attempt.section_nr,
+                                           attempt.begin.monotonic_ns);
+                        });
+  });
 }
 
 void Aggregator::SetCollector(Collector collector) {
@@ -265,25 +350,28 @@ std::string Aggregator::MigratetypeName(size_t migratetype) const {
   return absl::StrCat("migratetype_", migratetype);
 }
 
-Zone Aggregator::BuildZone(Zone zone, const Totals& totals,
-                           const std::vector<Node>& nodes) const {
-  const auto name =
-      std::find(names_.zones.begin(), names_.zones.end(), zone.name);
-  const auto total = totals.find(
-      {zone.nid, static_cast<unsigned>(name - names_.zones.begin())});
-  if (total == totals.end()) return zone;
+std::string Aggregator::ZoneName(unsigned zone) const {
+  if (zone < names_.zones.size()) return names_.zones[zone];
+  return absl::StrCat("zone_", zone);
+}
 
-  const auto node =
-      std::find_if(nodes.begin(), nodes.end(),
-                   [&](const Node& n) { return n.nid == zone.nid; });
-  // A counter that lags cannot rule a reading out.
-  const std::optional<uint64_t> outstanding =
-      node != nodes.end() && node->counters_exact ? node->outstanding()
-                                                  : std::nullopt;
-  const NodeCandidates all = CandidatesOf(zone.nid, totals);
-  zone.oldest_look = total->second.oldest_look;
-  for (size_t m = 0; m < total->second.cells.size(); ++m) {
-    const census_cell& cell = total->second.cells[m];
+// What the node's counter says is pinned. A counter that lags cannot rule a
+// reading out, so it says nothing.
+std::optional<uint64_t> Aggregator::OutstandingOf(int nid) const {
+  const auto node = nodes_.find(nid);
+  if (node == nodes_.end() || !node->second.reading.exact) return std::nullopt;
+  return Node{.acquired = node->second.reading.acquired,
+              .released = node->second.reading.released}
+      .outstanding();
+}
+
+std::vector<MigratetypePages> Aggregator::BuildMigratetypes(
+    int nid, const Cells& cells, const Totals& totals) const {
+  const NodeCandidates all = CandidatesOf(nid, totals);
+  const std::optional<uint64_t> outstanding = OutstandingOf(nid);
+  std::vector<MigratetypePages> result;
+  for (size_t m = 0; m < cells.size(); ++m) {
+    const census_cell& cell = cells[m];
     const auto seen = [](uint64_t pages) { return pages > 0; };
     const bool known =
         m < names_.migratetypes.size() && !names_.migratetypes[m].empty();
@@ -294,9 +382,56 @@ Zone Aggregator::BuildZone(Zone zone, const Totals& totals,
     std::copy(std::begin(cell.pages), std::end(cell.pages),
               pages.pages.begin());
     AssignPins(cell, all.large, all.exact, outstanding, pages);
-    zone.migratetypes.push_back(std::move(pages));
+    result.push_back(std::move(pages));
   }
+  return result;
+}
+
+Zone Aggregator::BuildZone(Zone zone, const Totals& totals) const {
+  const auto name =
+      std::find(names_.zones.begin(), names_.zones.end(), zone.name);
+  const auto total = totals.find(
+      {zone.nid, static_cast<unsigned>(name - names_.zones.begin())});
+  if (total == totals.end()) return zone;
+  zone.oldest_look = total->second.oldest_look;
+  zone.migratetypes = BuildMigratetypes(zone.nid, total->second.cells, totals);
   return zone;
+}
+
+HoldingRules Aggregator::Rules(Timestamp now) const {
+  return {.book = owner_book_,
+          .gaps = gaps_,
+          .zone_name = [this](unsigned zone) { return ZoneName(zone); },
+          .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
+          .now = now};
+}
+
+absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
+                                                Timestamp now) const {
+  const auto block =
+      std::find_if(blocks_.blocks.begin(), blocks_.blocks.end(),
+                   [&](const MemoryBlock& b) { return b.id == block_id; });
+  if (block == blocks_.blocks.end())
+    return absl::NotFoundError(
+        absl::StrCat("this host has no memory block memory", block_id,
+                     "; they are listed in /sys/devices/system/memory"));
+  BlockReport report{.block = *block};
+  const auto look = looks_.find(block_id);
+  if (look != looks_.end() && look->second.status == CENSUS_OK) {
+    report.look = look->second.time;
+    const Totals totals = AddUp();
+    for (const ZoneLook& zone : look->second.zones)
+      for (MigratetypePages& pages :
+           BuildMigratetypes(zone.nid, zone.cells, totals))
+        report.migratetypes.push_back(std::move(pages));
+    Holdings holdings;
+    AddHoldings(look->second, Rules(now), holdings);
+    report.attributions = std::move(holdings.attributions);
+    report.owners = OwnersWith(holdings, owner_book_, true);
+    report.blockers = BlockersOf(look->second, Rules(now));
+  }
+  Judge(report);
+  return report;
 }
 
 std::vector<BlockCount> Aggregator::CountBlocks() const {
@@ -324,6 +459,7 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .attempt_counts = hotplug_.counts,
                     .attempts_untold = hotplug_.untold,
                     .last_offline_failure = last_offline_failure_};
+  for (HotplugAttempt& attempt : snapshot.attempts) TakeBlockers(attempt);
   snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
                            ended_attempts_.end());
   for (const auto& [name, collector] : collectors_)
@@ -331,7 +467,15 @@ Snapshot Aggregator::Build(Timestamp now) {
   const Totals totals = AddUp();
   for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, totals, now));
   for (const Zone& zone : zones_)
-    snapshot.zones.push_back(BuildZone(zone, totals, snapshot.nodes));
+    snapshot.zones.push_back(BuildZone(zone, totals));
+  if (claims_) {
+    Holdings holdings;
+    for (const auto& [id, look] : looks_)
+      AddHoldings(look, Rules(now), holdings);
+    snapshot.owners = OwnersWith(holdings, owner_book_, false);
+    snapshot.attributions = std::move(holdings.attributions);
+    snapshot.claims = claims_;
+  }
   return snapshot;
 }
 

@@ -11,7 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "daemon/holdings.h"
 #include "daemon/host_files.h"
+#include "daemon/owner_book.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
 
@@ -40,8 +43,22 @@ class Aggregator {
   void AddLook(BlockLook look);
   void SetMigrations(std::vector<Migrations> migrations);
 
+  // The result are owners that are new: add them to owner_book().
+  std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);
+  OwnerBook& owner_book() { return owner_book_; }
+
+  // Everything known of one memory block. NotFound when there is no such.
+  absl::StatusOr<BlockReport> Explain(uint64_t block_id, Timestamp now) const;
+
+  bool IsOnline(uint64_t block_id) const;
+
+  // Blocks that an attempt to take offline is about, running ones and those
+  // that have failed and were not looked at since.
+  std::vector<uint64_t> BlocksOfAttempts() const;
+
   // Keeps the stories of the last 128 attempts that ended.
   void AddHotplug(HotplugReading reading);
+
   void SetCollector(Collector collector);
   void FinishRound() { ++totals_.rounds; }
 
@@ -70,9 +87,11 @@ class Aggregator {
     Timestamp drift_time;
   };
 
+  using Cells = std::array<census_cell, PINWATCH_MAX_MIGRATETYPES>;
+
   // All looks of one zone of a node, added up.
   struct ZoneTotals {
-    std::array<census_cell, PINWATCH_MAX_MIGRATETYPES> cells{};
+    Cells cells{};
     std::optional<Timestamp> oldest_look;
   };
   using ZoneKey = std::pair<int, unsigned>;  // nid, zone
@@ -89,10 +108,18 @@ class Aggregator {
   bool IsStale(const MemoryBlock& block) const;
   bool IsCurrent(int nid) const;
   Node BuildNode(int nid, const Totals& totals, Timestamp now);
-  Zone BuildZone(Zone zone, const Totals& totals,
-                 const std::vector<Node>& nodes) const;
+  Zone BuildZone(Zone zone, const Totals& totals) const;
   std::vector<BlockCount> CountBlocks() const;
   std::string MigratetypeName(size_t migratetype) const;
+  std::string ZoneName(unsigned zone) const;
+  std::optional<uint64_t> OutstandingOf(int nid) const;
+  std::vector<MigratetypePages> BuildMigratetypes(int nid, const Cells& cells,
+                                                  const Totals& totals) const;
+
+  HoldingRules Rules(Timestamp now) const;
+  void NoteBlockers(const BlockLook& look);
+  void TakeBlockers(HotplugAttempt& attempt);
+  bool IsLookedAtSince(const HotplugAttempt& attempt) const;
 
   const HostInfo host_;
   const KernelNames names_;
@@ -104,6 +131,11 @@ class Aggregator {
   std::map<int, NodeState> nodes_;
   std::map<uint64_t, BlockLook> looks_;  // by block id
   std::vector<Migrations> migrations_;
+  OwnerBook owner_book_;
+  std::optional<ClaimTotals> claims_;
+  ClaimGaps gaps_;
+  // By first section and time of begin: what kept running attempts up.
+  std::map<std::pair<uint64_t, int64_t>, std::vector<BlockingPage>> blockers_;
   HotplugReading hotplug_;                     // without the ended ones
   std::deque<HotplugAttempt> ended_attempts_;  // newest first
   std::optional<Timestamp> last_offline_failure_;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "bpf/census.skel.h"
@@ -28,6 +29,7 @@ constexpr int kCounterTries = 8;
 
 // Pages of a section, the largest stretch whose struct pages stand together.
 constexpr uint64_t kSectionPages = 1 << 15;
+constexpr uint64_t kSectionBytes = kSectionPages * 4096;
 
 // Runs a BPF_PROG_TYPE_SYSCALL program; its return value, or -errno.
 template <typename Context>
@@ -139,18 +141,20 @@ std::string BpfSource::LibbpfVersion() {
   return absl::StrCat(libbpf_major_version(), ".", libbpf_minor_version());
 }
 
-std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
+std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
+                                           const MemoryBlocks& blocks,
+                                           const ClaimOptions& claim_options) {
   auto source = std::unique_ptr<BpfSource>(new BpfSource);
   source->names_.zones = zoneinfo.zone_names;
 
-  absl::Status census, migrations, hotplug;
+  absl::Status census, migrations, hotplug, claims;
   const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
   if (!types) {
-    census = migrations = hotplug = absl::FailedPreconditionError(
+    census = migrations = hotplug = claims = absl::FailedPreconditionError(
         "the kernel tells no types at /sys/kernel/btf/vmlinux (built without "
         "CONFIG_DEBUG_INFO_BTF)");
   } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
-    census = migrations = hotplug = layout.status();
+    census = migrations = hotplug = claims = layout.status();
   } else {
     source->names_.migratetypes = layout->migratetypes;
     source->names_.migrate_reasons = layout->migrate_reasons;
@@ -159,14 +163,22 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     migrations = source->OpenMigrations(*layout);
     hotplug = source->OpenHotplug(*layout);
+    claims = census.ok() ? source->OpenClaims(*layout, blocks, claim_options)
+                         : absl::FailedPreconditionError(absl::StrCat(
+                               "claims are of no use without the census: ",
+                               census.message()));
   }
   if (!census.ok()) source->census_.reset();
   if (!migrations.ok()) source->migrations_.reset();
   if (!hotplug.ok()) source->hotplug_.reset();
 
+  if (!claims.ok()) source->pins_.reset();
+
   source->facts_ = {
       MakeFact("census", "BPF reads struct page of every online memory block",
                census),
+      MakeFact("claims", source->pins_ ? source->pins_->DescribeDoors() : "",
+               claims),
       MakeFact("hotplug",
                "BPF on memory_subsys_offline and memory_subsys_online",
                hotplug),
@@ -175,6 +187,10 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo) {
       MakeFact("node_counters",
                "nr_foll_pin_*, every CPU's pending difference added", census),
   };
+  if (claims.ok() && !source->pins_->doors_not_followed().empty())
+    source->facts_[1].reason =
+        absl::StrCat("not followed here: ",
+                     absl::StrJoin(source->pins_->doors_not_followed(), ", "));
   if (!census.ok()) {
     // sysfs has the counters too, if without the differences.
     Fact& counters = source->facts_.back();
@@ -217,7 +233,7 @@ absl::Status BpfSource::CheckLayout(const Zoneinfo& zoneinfo) {
   bool seen = false;
   for (const Zone& zone : zoneinfo.zones) {
     if (zone.managed_pages == 0) continue;
-    const auto look = LookAt(zone.start_pfn, zone.start_pfn + 1);
+    const auto look = LookAt(zone.start_pfn, zone.start_pfn + 1, false);
     if (!look.ok()) return look.status();
     if (look->zones.empty()) continue;
     if (!Spans(zoneinfo, look->zones.front(), zone.start_pfn))
@@ -274,35 +290,87 @@ absl::Status BpfSource::OpenHotplug(const KernelLayout& layout) {
   return absl::OkStatus();
 }
 
+absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
+                                   const MemoryBlocks& blocks,
+                                   const ClaimOptions& options) {
+  const uint64_t sections_a_block = blocks.block_size_bytes / kSectionBytes;
+  uint64_t nr_sections = 0;
+  // Long-term pins stand outside ZONE_MOVABLE as a rule.
+  std::vector<uint64_t> sections, movable;
+  for (const MemoryBlock& block : blocks.blocks) {
+    const uint64_t first = block.id * sections_a_block;
+    nr_sections = std::max(nr_sections, first + sections_a_block);
+    if (block.state != "online") continue;
+    for (uint64_t i = 0; i < sections_a_block; ++i)
+      (block.zone == "Movable" ? movable : sections).push_back(first + i);
+  }
+  absl::StatusOr<std::unique_ptr<PinSource>> pins =
+      PinSource::Open(layout, options, nr_sections);
+  if (!pins.ok()) return pins.status();
+  pins_ = *std::move(pins);
+  sections.insert(sections.end(), movable.begin(), movable.end());
+  sections.resize(std::min<size_t>(
+      sections.size(), options.chunk_bytes_at_start / sizeof(claim_chunk)));
+  return pins_->AddChunks(sections);
+}
+
+absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {
+  if (!pins_) return absl::UnavailableError("claims are not observable");
+  pins_->DrainNews();
+  return pins_->Read(now);
+}
+
+void BpfSource::ForgetOwners(const std::vector<uint32_t>& ended) {
+  if (pins_) pins_->ForgetOwners(ended);
+}
+
+std::vector<int> BpfSource::ready_fds() const {
+  std::vector<int> fds;
+  if (hotplug_) fds.push_back(ring_buffer__epoll_fd(hotplug_ring_.get()));
+  if (pins_) fds.push_back(pins_->ring_fd());
+  return fds;
+}
+
 absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
-                                            uint64_t end_pfn) {
+                                            uint64_t end_pfn, bool list_pages) {
   if (!census_) return absl::UnavailableError("the census is not observable");
   const int64_t cpu_start = ThreadCpuNs();
-  BlockLook look;
+  BlockLook look{.lists_pages = list_pages};
+  // Without claims its table is empty and every pin without a claimant.
+  ClaimTable no_claims;
+  ClaimTable& claims = pins_ ? pins_->table() : no_claims;
+  if (pins_) pins_->ReadRuns();
   for (uint64_t pfn = start_pfn; pfn < end_pfn;) {
     census_request request = {
         .start_pfn = pfn,
         .end_pfn = std::min({end_pfn, (pfn / kSectionPages + 1) * kSectionPages,
                              pfn + PINWATCH_CENSUS_PAGES}),
     };
+    claims.BeginLook(request.start_pfn, request.end_pfn);
     if (const int error = Run(census_->progs.census__bulk, request))
       return absl::ErrnoToStatus(-error, "run the census program");
     const census_result& result = census_->bss->census_result;
     if (result.status == CENSUS_CHANGED) {
       look.status = CENSUS_CHANGED;
       look.zones.clear();
+      look.pins.clear();
+      look.listed.clear();
       break;
     }
     if (result.status == CENSUS_OK) {
       look.status = CENSUS_OK;
       look.steps += result.steps;
       AddResult(result, look);
+      claims.FinishLook(result.next_pfn,
+                        {census_->bss->census_pages, result.nr_listed}, result,
+                        Now().monotonic_ns, list_pages, look);
     }
     // A result that does not advance would hold us here for ever.
     if (result.next_pfn <= pfn)
       return absl::InternalError("the census program does not advance");
     pfn = result.next_pfn;
   }
+  if (pins_) pins_->DeleteDeadRuns();
   look.cpu_ns = ThreadCpuNs() - cpu_start;
   return look;
 }

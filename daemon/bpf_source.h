@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "daemon/deleter.h"
 #include "daemon/host_files.h"
+#include "daemon/pin_source.h"
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
@@ -18,32 +20,28 @@ struct ring_buffer;
 
 namespace pinwatch {
 
-// Owns a C object by its release function.
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-
 // The running kernel, through BPF programs. What it refuses is a fact that is
 // not observable, never a reason not to start.
 class BpfSource : public Source {
  public:
   // `zoneinfo` gives the zones' names and proves that node and zone are read
-  // from the right bits.
-  static std::unique_ptr<BpfSource> Open(const Zoneinfo& zoneinfo);
+  // from the right bits; `blocks` tells where memory is.
+  static std::unique_ptr<BpfSource> Open(const Zoneinfo& zoneinfo,
+                                         const MemoryBlocks& blocks,
+                                         const ClaimOptions& claims);
   ~BpfSource() override;
 
   const std::vector<Fact>& facts() const override { return facts_; }
   const KernelNames& names() const override { return names_; }
-  absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn,
-                                   uint64_t end_pfn) override;
+  absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn, uint64_t end_pfn,
+                                   bool list_pages) override;
   absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
       const std::vector<int>& nids) override;
   absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
+  absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
+  void ForgetOwners(const std::vector<uint32_t>& ended) override;
+  std::vector<int> ready_fds() const override;
 
   // Version of the libbpf in use, such as "1.1".
   static std::string LibbpfVersion();
@@ -54,6 +52,9 @@ class BpfSource : public Source {
   absl::Status OpenCensus(const KernelLayout& layout);
   absl::Status OpenMigrations(const KernelLayout& layout);
   absl::Status OpenHotplug(const KernelLayout& layout);
+  absl::Status OpenClaims(const KernelLayout& layout,
+                          const MemoryBlocks& blocks,
+                          const ClaimOptions& options);
   absl::Status CheckLayout(const Zoneinfo& zoneinfo);
   absl::StatusOr<NodeCounterReading> ReadNodeCounter(int nid);
 
@@ -67,6 +68,7 @@ class BpfSource : public Source {
   KernelNames names_;
   uint32_t nr_cpus_ = 0;
   std::unique_ptr<census_bpf, Deleter<DestroyCensus>> census_;
+  std::unique_ptr<PinSource> pins_;
   std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
   std::unique_ptr<hotplug_bpf, Deleter<DestroyHotplug>> hotplug_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> hotplug_ring_;

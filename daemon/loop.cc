@@ -33,6 +33,14 @@ constexpr int64_t kBlockListBurstNs = 50'000'000;
 
 constexpr uint64_t kPageBytes = 4096;
 
+// Processes looked for in a tick, to see whether they still live.
+constexpr size_t kOwnersChecked = 256;
+
+constexpr int64_t kForgetEveryNs = 30'000'000'000;
+
+// Nobody who ended longer ago can still be on his way out of a pin function.
+constexpr int64_t kForgetAfterNs = 10'000'000'000;
+
 bool IsReadable(int fd) {
   pollfd stop{.fd = fd, .events = POLLIN, .revents = 0};
   return poll(&stop, 1, 0) > 0;
@@ -61,9 +69,11 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
            Published<Snapshot>* published)
     : root_(std::move(options.root)),
       source_(source),
+      resolver_(root_),
       aggregator_(std::move(aggregator)),
       published_(published),
       census_observable_(IsObservable(source->facts(), "census")),
+      ready_fds_(source->ready_fds()),
       budget_(options.census_cpu_share, kCensusBurstNs),
       block_list_budget_(kBlockListShare, kBlockListBurstNs),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
@@ -79,7 +89,14 @@ void Loop::Run(int stop_fd) {
       ReadHost();
       block_list_budget_.Refill(now);
       if (block_list_budget_.HasLeft()) ReadBlocks();
+      ReadClaims();
+      CheckOwners();
+      if (now >= next_forget_ns_) ForgetOwners();
       ReadCounters();
+      // What stands in an attempt's way changes: it is looked at each time.
+      if (census_observable_)
+        for (uint64_t block : aggregator_.BlocksOfAttempts())
+          LookAt(block, true);
     }
     TakeQuestions();
     PlanLooks();
@@ -92,13 +109,17 @@ void Loop::Run(int stop_fd) {
   } while (!ShouldStop(stop_fd));
 
   std::vector<Asked> unanswered;
+  std::vector<AskedBlock> unanswered_blocks;
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
     unanswered.swap(asked_);
+    unanswered_blocks.swap(asked_blocks_);
   }
   for (Question& question : questions_) question.answer(nullptr);
   for (Asked& question : unanswered) question.answer(nullptr);
+  for (AskedBlock& question : unanswered_blocks)
+    question.answer(absl::UnavailableError("the daemon is stopping"));
 }
 
 void Loop::Ask(int64_t max_age_ns, Answer answer) {
@@ -106,13 +127,29 @@ void Loop::Ask(int64_t max_age_ns, Answer answer) {
     std::lock_guard lock(mutex_);
     if (!stopped_) {
       asked_.push_back({max_age_ns, std::move(answer)});
-      const uint64_t one = 1;
-      // Fails only when the counter is full, and then it is readable anyway.
-      [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
+      Wake();
       return;
     }
   }
   answer(nullptr);
+}
+
+void Loop::AskAboutBlock(uint64_t block_id, BlockAnswer answer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      asked_blocks_.push_back({block_id, std::move(answer)});
+      Wake();
+      return;
+    }
+  }
+  answer(absl::UnavailableError("the daemon is stopping"));
+}
+
+void Loop::Wake() {
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then it is readable anyway.
+  [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
 }
 
 void Loop::ReadHost() {
@@ -142,6 +179,50 @@ void Loop::ReadHotplug() {
   });
 }
 
+void Loop::ReadClaims() {
+  if (!IsObservable(source_->facts(), "claims")) return;
+  Collect(aggregator_, "claims", [&] {
+    const Timestamp now = Now();
+    absl::StatusOr<ClaimReading> reading = source_->ReadClaims(now);
+    if (!reading.ok()) return reading.status();
+    for (const OwnerReading& owner :
+         aggregator_.SetClaims(now, *std::move(reading)))
+      aggregator_.owner_book().Add(owner, resolver_.Identify(owner));
+    return absl::OkStatus();
+  });
+}
+
+// Finds out which owners' processes have ended: some in each tick, in turn.
+void Loop::CheckOwners() {
+  OwnerBook& book = aggregator_.owner_book();
+  std::vector<const PinOwner*> due;
+  const auto add = [&](auto begin, auto end) {
+    for (auto owner = begin; owner != end && due.size() < kOwnersChecked;
+         ++owner)
+      due.push_back(&owner->second);
+  };
+  const auto next = book.owners().upper_bound(last_checked_);
+  add(next, book.owners().end());
+  add(book.owners().begin(), next);
+  for (const PinOwner* owner : due) {
+    if (!owner->process.ended && resolver_.HasEnded(owner->process))
+      book.SetEnded(owner->id);
+    if (owner->via && !owner->via->ended && resolver_.HasEnded(*owner->via))
+      book.SetViaEnded(owner->id);
+  }
+  if (!due.empty()) last_checked_ = due.back()->id;
+}
+
+void Loop::ForgetOwners() {
+  const int64_t now = Now().monotonic_ns;
+  next_forget_ns_ = now + kForgetEveryNs;
+  std::vector<uint32_t> ended;
+  for (const auto& [id, owner] : aggregator_.owner_book().owners())
+    if (owner.process.ended && owner.last.monotonic_ns < now - kForgetAfterNs)
+      ended.push_back(id);
+  if (!ended.empty()) source_->ForgetOwners(ended);
+}
+
 void Loop::ReadBlocks() {
   const int64_t start = ThreadCpuNs();
   Collect(aggregator_, "blocks", [&] {
@@ -168,18 +249,39 @@ void Loop::ReadCounters() {
 
 void Loop::TakeQuestions() {
   std::vector<Asked> asked;
+  std::vector<AskedBlock> asked_blocks;
   {
     std::lock_guard lock(mutex_);
     asked.swap(asked_);
+    asked_blocks.swap(asked_blocks_);
   }
-  if (asked.empty()) return;
+  if (asked.empty() && asked_blocks.empty()) return;
   ReadHost();
   ReadBlocks();
+  ReadClaims();
+  CheckOwners();
   ReadCounters();
   const int64_t now = Now().monotonic_ns;
   for (Asked& question : asked)
     questions_.push_back(
         {now - question.max_age_ns, std::move(question.answer)});
+  for (const AskedBlock& question : asked_blocks) AnswerAboutBlock(question);
+}
+
+void Loop::AnswerAboutBlock(const AskedBlock& question) {
+  if (!census_observable_) {
+    question.answer(absl::FailedPreconditionError(
+        "what stands in a memory block is not observable here: see the fact "
+        "census of pinwatch status"));
+    return;
+  }
+  const bool online = aggregator_.IsOnline(question.block_id);
+  if (online) {
+    LookAt(question.block_id, true);
+    // Owners who came while it was looked at.
+    ReadClaims();
+  }
+  question.answer(aggregator_.Explain(question.block_id, Now()));
 }
 
 // Looks that somebody waits for come at once. Those that a moved counter makes
@@ -211,22 +313,22 @@ void Loop::WorkOnLooks(int stop_fd) {
   while (!pending_.empty()) {
     const uint64_t block = pending_.front();
     pending_.pop_front();
-    LookAt(block);
+    LookAt(block, false);
     if (Now().monotonic_ns - start > kSliceNs || IsReadable(stop_fd)) break;
   }
   round_ns_ += Now().monotonic_ns - start;
 }
 
-void Loop::LookAt(uint64_t block) {
+void Loop::LookAt(uint64_t block, bool list_pages) {
   const uint64_t pages = aggregator_.block_size_bytes() / kPageBytes;
   const Timestamp time = Now();
   absl::StatusOr<BlockLook> look =
-      source_->LookAt(block * pages, (block + 1) * pages);
+      source_->LookAt(block * pages, (block + 1) * pages, list_pages);
   if (!look.ok()) {
     census_status_.Update(look.status());
     // A block that cannot be read was looked at all the same: it must not
     // come round again at once.
-    look = BlockLook{};
+    look = BlockLook{.lists_pages = list_pages};
   }
   look->block_id = block;
   look->time = time;
@@ -235,8 +337,10 @@ void Loop::LookAt(uint64_t block) {
 }
 
 void Loop::FinishRound() {
-  // Read again: only counters that did not move meanwhile vouch for the looks.
+  // Read again: only counters that did not move meanwhile vouch for the looks,
+  // and claims that were met may be of new owners.
   ReadCounters();
+  ReadClaims();
   if (round_blocks_ >= aggregator_.BlocksUnseenSince(INT64_MAX).size())
     aggregator_.FinishRound();
   aggregator_.SetCollector({.name = "census",
@@ -264,11 +368,20 @@ bool Loop::ShouldStop(int stop_fd) {
       pending_.empty()
           ? static_cast<int>(std::max<int64_t>(left_ns, 0) / 1'000'000 + 1)
           : 0;
-  pollfd fds[] = {{.fd = stop_fd, .events = POLLIN, .revents = 0},
-                  {.fd = wake_fd_, .events = POLLIN, .revents = 0}};
-  if (poll(fds, 2, timeout_ms) > 0 && fds[1].revents) {
+  std::vector<pollfd> fds = {{.fd = stop_fd, .events = POLLIN, .revents = 0},
+                             {.fd = wake_fd_, .events = POLLIN, .revents = 0}};
+  for (const int fd : ready_fds_)
+    fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+  poll(fds.data(), fds.size(), timeout_ms);
+  if (fds[1].revents) {
     uint64_t count;
     [[maybe_unused]] const ssize_t n = read(wake_fd_, &count, sizeof(count));
+  }
+  // A new owner may not live long: who it is must be read at once.
+  if (std::any_of(fds.begin() + 2, fds.end(),
+                  [](const pollfd& fd) { return fd.revents != 0; })) {
+    ReadHotplug();
+    ReadClaims();
   }
   return fds[0].revents != 0;
 }

@@ -11,6 +11,7 @@
 #include "daemon/aggregator.h"
 #include "daemon/asker.h"
 #include "daemon/cpu_budget.h"
+#include "daemon/owner_resolver.h"
 #include "daemon/published.h"
 #include "daemon/source.h"
 
@@ -38,10 +39,17 @@ class Loop {
   // See AskForLook.
   void Ask(int64_t max_age_ns, Answer answer);
 
+  // See AskForBlock.
+  void AskAboutBlock(uint64_t block_id, BlockAnswer answer);
+
  private:
   struct Asked {
     int64_t max_age_ns;
     Answer answer;
+  };
+  struct AskedBlock {
+    uint64_t block_id;
+    BlockAnswer answer;
   };
   struct Question {
     int64_t unseen_since_ns;  // blocks not looked at since then are due
@@ -52,24 +60,33 @@ class Loop {
   void ReadCounters();
   void ReadBlocks();
   void ReadHotplug();
+  void ReadClaims();
+  void CheckOwners();
+  void ForgetOwners();
   void TakeQuestions();
+  void AnswerAboutBlock(const AskedBlock& question);
+  void Wake();
   void PlanLooks();
   void AddPending(const std::vector<uint64_t>& blocks);
   void WorkOnLooks(int stop_fd);
-  void LookAt(uint64_t block);
+  void LookAt(uint64_t block, bool list_pages);
   void FinishRound();
   void Publish();
   bool ShouldStop(int stop_fd);
 
   const std::string root_;
   Source* const source_;
+  OwnerResolver resolver_;
   Aggregator aggregator_;
   Published<Snapshot>* const published_;
   const bool census_observable_;
+  const std::vector<int> ready_fds_;
 
   CpuBudget budget_;
   CpuBudget block_list_budget_;
   int64_t next_tick_ns_ = 0;
+  int64_t next_forget_ns_ = 0;
+  uint32_t last_checked_ = 0;        // owner
   std::vector<Question> questions_;  // answered when no look is pending
   std::deque<uint64_t> pending_;     // blocks of the round under way
   uint64_t round_blocks_ = 0;
@@ -78,8 +95,9 @@ class Loop {
 
   const int wake_fd_;
   std::mutex mutex_;
-  std::vector<Asked> asked_;  // guarded by mutex_
-  bool stopped_ = false;      // guarded by mutex_
+  std::vector<Asked> asked_;              // guarded by mutex_
+  std::vector<AskedBlock> asked_blocks_;  // guarded by mutex_
+  bool stopped_ = false;                  // guarded by mutex_
 };
 
 }  // namespace pinwatch

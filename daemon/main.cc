@@ -41,6 +41,7 @@ struct Options {
   std::string socket_group;
   std::string log_level = "info";
   double census_cpu_percent = 0.1;
+  ClaimOptions claims;
 };
 
 void AddOptions(CLI::App& app, Options& options) {
@@ -56,6 +57,14 @@ void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--census.cpu-percent", options.census_cpu_percent,
                  "Share of one CPU for looks at memory that nobody asked for")
       ->check(CLI::Range(0.001, 100.0))
+      ->capture_default_str();
+  app.add_option("--claims.without", options.claims.without_doors,
+                 "Pin function that is not to be followed, such as "
+                 "pin_user_pages_fast; may be given more than once")
+      ->check(CLI::IsMember(PinSource::DoorNames()));
+  app.add_option("--claims.bytes-at-start", options.claims.chunk_bytes_at_start,
+                 "Memory for claims that is taken at start; more is taken as "
+                 "it is needed, up to 0.1 % of the host's")
       ->capture_default_str();
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
@@ -130,12 +139,13 @@ int Run(const Options& options) {
   signal(SIGPIPE, SIG_IGN);
 
   absl::StatusOr<Zoneinfo> zoneinfo = ReadZoneinfo("");
-  const absl::Status blocks = ReadMemoryBlocks("").status();
+  const absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks("");
   const std::unique_ptr<BpfSource> source =
-      BpfSource::Open(zoneinfo.value_or(Zoneinfo{}));
+      BpfSource::Open(zoneinfo.value_or(Zoneinfo{}),
+                      blocks.value_or(MemoryBlocks{}), options.claims);
 
   std::vector<Fact> facts = source->facts();
-  for (Fact& fact : FileFacts(zoneinfo.status(), blocks))
+  for (Fact& fact : FileFacts(zoneinfo.status(), blocks.status()))
     facts.push_back(std::move(fact));
   std::sort(facts.begin(), facts.end(),
             [](const Fact& a, const Fact& b) { return a.name < b.name; });

@@ -72,6 +72,44 @@ int TracepointArgs(const btf* types, const char* name) {
   return btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
 }
 
+// Functions that return pinned pages, and the one that all long-term pins of a
+// remote memory come through.
+constexpr const char* kPinFunctions[] = {
+    "pin_user_pages",          "pin_user_pages_fast", "pin_user_pages_remote",
+    "pin_user_pages_unlocked", "memfd_pin_folios",    "__gup_longterm_locked",
+};
+
+std::map<std::string, int> ReadPinFunctions(const btf* types) {
+  std::map<std::string, int> functions;
+  for (const char* name : kPinFunctions) {
+    const int id = btf__find_by_name_kind(types, name, BTF_KIND_FUNC);
+    if (id < 0) continue;
+    const btf_type* prototype =
+        btf__type_by_id(types, btf__type_by_id(types, id)->type);
+    functions[name] = btf_vlen(prototype);
+  }
+  return functions;
+}
+
+// The flags became an enum, without a name, in Linux v6.3 (commit b5054174ac7c,
+// "mm: move FOLL_* defs to mm_types.h"); before, FOLL_LONGTERM was 1 << 16 and
+// FOLL_PIN 1 << 18, from v5.2 and v5.6 on.
+void ReadGupFlags(const btf* types, KernelLayout& layout) {
+  layout.foll_longterm = 0x10000;
+  layout.foll_pin = 0x40000;
+  for (uint32_t id = 1; id < btf__type_cnt(types); ++id) {
+    const btf_type* type = btf__type_by_id(types, id);
+    if (!btf_is_enum(type) || type->name_off != 0) continue;
+    const struct btf_enum* values = btf_enum(type);
+    for (int i = 0; i < btf_vlen(type); ++i) {
+      const absl::string_view name =
+          btf__name_by_offset(types, values[i].name_off);
+      if (name == "FOLL_LONGTERM") layout.foll_longterm = values[i].val;
+      if (name == "FOLL_PIN") layout.foll_pin = values[i].val;
+    }
+  }
+}
+
 // page->flags has, from the top: node, zone, ... With a virtual memory map the
 // section takes no room there.
 absl::Status ReadFlagsLayout(const btf* types, KernelLayout& layout) {
@@ -109,6 +147,8 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
   if (layout.migratetypes.empty())
     return absl::FailedPreconditionError("kernel types lack enum migratetype");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
+  layout.pin_functions = ReadPinFunctions(types);
+  ReadGupFlags(types, layout);
   return layout;
 }
 

@@ -21,6 +21,10 @@ struct KernelLayout {
   uint32_t zone_shift = 0;  // and the zone
   uint32_t zone_mask = 0;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
+  // Parameters of the pin functions this kernel has, by name.
+  std::map<std::string, int> pin_functions;
+  uint32_t foll_longterm = 0;  // the GUP flags' values
+  uint32_t foll_pin = 0;
   // By value; holes are empty. Lower case, without the enum's prefix.
   std::vector<std::string> migratetypes;
   std::vector<std::string> migrate_reasons;

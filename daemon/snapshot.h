@@ -133,9 +133,11 @@ struct ClaimTotals {
   uint64_t lost_recursion = 0;  // the kernel did not run the hook
   uint64_t lost_owners = 0;     // the table of owners was full
   uint64_t lost_pages = 0;      // pages: the overflow table was full
-  uint64_t owners = 0;          // in the table now
-  uint64_t chunks = 0;          // memory blocks that have a table of claims
-  uint64_t chunk_bytes = 0;     // memory these take
+  // Of all these, what may have left a long-term pin without a claim.
+  uint64_t lost_long_term = 0;
+  uint64_t owners = 0;       // in the table now
+  uint64_t chunks = 0;       // memory blocks that have a table of claims
+  uint64_t chunk_bytes = 0;  // memory these take
 };
 
 // A page that keeps its memory block from going offline, as the census read it.

@@ -43,12 +43,51 @@ inline void Add(const census_cell& from, census_cell& to) {
   to.loose_pin_refs += from.loose_pin_refs;
 }
 
+// An owner took a pin on a page; whether it still has it a claim does not say.
+struct Claim {
+  uint32_t owner = 0;  // OwnerReading::index
+  bool long_term = false;
+  // CLOCK_MONOTONIC, to the second; of several pages the oldest.
+  int64_t made_ns = 0;
+  bool exact = true;  // false: made before that, or at that time
+
+  bool operator==(const Claim&) const = default;
+};
+
+// Pages of one zone that read as pinned, have the same claimants and look
+// alike otherwise.
+struct PinGroup {
+  int nid = 0;
+  unsigned zone = 0;  // index into KernelNames::zones
+  page_class page = PAGE_PINNED_EXACT;
+  bool anon = false;
+  bool mapped = false;        // in a page table, as far as that is known
+  uint64_t pins_a_page = 0;   // at most one more than there are claims
+  std::vector<Claim> claims;  // by owner, one each
+  PinCount pins;
+};
+
+// A page that is neither free nor movable.
+struct ListedPage {
+  uint64_t pfn = 0;
+  uint64_t nr_pages = 1;
+  page_class page = PAGE_UNSTABLE;
+  int64_t refcount = 0;
+  uint64_t pins = 0;
+  bool anon = false;
+  bool mapped = false;
+  std::vector<Claim> claims;
+};
+
 // What one look at a memory block found.
 struct BlockLook {
   uint64_t block_id = 0;
   Timestamp time;  // when the look began
   census_status status = CENSUS_ABSENT;
   std::vector<ZoneLook> zones;  // most blocks lie in one zone
+  std::vector<PinGroup> pins;
+  bool lists_pages = false;
+  std::vector<ListedPage> listed;  // the first ones, if it does
   uint64_t steps = 0;
   int64_t cpu_ns = 0;
 };
@@ -59,6 +98,32 @@ struct HotplugReading {
   std::vector<HotplugAttempt> ended;  // since the last reading, oldest first
   std::vector<HotplugCount> counts;   // since the source was opened
   uint64_t untold = 0;                // of these, attempts without a story
+};
+
+// An owner as the kernel's side knows it.
+struct OwnerReading {
+  uint32_t index = 0;
+  bool long_term = false;
+  uint32_t pid = 0;
+  uint64_t start_boottime_ns = 0;
+  std::string comm;      // hostile
+  uint32_t via_pid = 0;  // 0: the process itself
+  uint64_t via_start_boottime_ns = 0;
+  std::string via_comm;
+  std::string door;
+  uint64_t calls = 0;
+  uint64_t pages = 0;
+  Timestamp first;
+  Timestamp last;
+  std::vector<uint64_t> kernel_stack;  // addresses, innermost first
+  std::vector<uint64_t> user_stack;
+};
+
+struct ClaimReading {
+  std::vector<OwnerReading> owners;  // all that are in the table
+  ClaimTotals totals;
+  // Doors of long-term pins that are not followed: their pins have no claims.
+  std::vector<std::string> doors_not_followed;
 };
 
 // Where the daemon's figures come from: the kernel, or a recording of one.
@@ -73,9 +138,9 @@ class Source {
 
   // Reads the struct pages of [start_pfn, end_pfn), the pages of one memory
   // block. Unavailable when the census is not observable. Leaves block_id and
-  // time to the caller.
-  virtual absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn,
-                                           uint64_t end_pfn) = 0;
+  // time to the caller. `list_pages` fills BlockLook::listed.
+  virtual absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn, uint64_t end_pfn,
+                                           bool list_pages) = 0;
 
   // One reading a node of `nids`.
   virtual absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
@@ -88,6 +153,16 @@ class Source {
   // Each attempt that ended is in `ended` of one reading only. Leaves block_id
   // to the caller. `now` places the kernel's times.
   virtual absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) = 0;
+
+  // To be called once a second: it also winds the claims' clock.
+  virtual absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) = 0;
+
+  // Forgets those of the owners, whose processes have ended, that no page has
+  // a claim of. They are missing from later readings.
+  virtual void ForgetOwners(const std::vector<uint32_t>& ended) = 0;
+
+  // Readable when an attempt has ended or a new owner has come.
+  virtual std::vector<int> ready_fds() const = 0;
 };
 
 }  // namespace pinwatch

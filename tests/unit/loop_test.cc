@@ -30,7 +30,7 @@ class FakeSource : public Source {
   const std::vector<Fact>& facts() const override { return facts_; }
   const KernelNames& names() const override { return names_; }
 
-  absl::StatusOr<BlockLook> LookAt(uint64_t, uint64_t) override {
+  absl::StatusOr<BlockLook> LookAt(uint64_t, uint64_t, bool) override {
     ++looks;
     if (fails) return absl::InternalError("the kernel is in a bad mood");
     BlockLook look{.status = CENSUS_OK, .zones = {{.nid = 0, .zone = 0}}};
@@ -52,6 +52,13 @@ class FakeSource : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
     return absl::UnavailableError("");
   }
+
+  absl::StatusOr<ClaimReading> ReadClaims(Timestamp) override {
+    return absl::UnavailableError("");
+  }
+
+  void ForgetOwners(const std::vector<uint32_t>&) override {}
+  std::vector<int> ready_fds() const override { return {}; }
 
   std::atomic<uint64_t> looks = 0;
   std::atomic<uint64_t> pins_per_block = 0;

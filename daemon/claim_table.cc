@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/claim_table.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace pinwatch {
+namespace {
+
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+
+// A claim younger than this may have been made again under the look, with the
+// same word: it is left for the next look.
+constexpr int64_t kMinAgeToClearNs = 2 * kNsPerSecond;
+
+// Far enough from where ticks come round.
+constexpr int64_t kSaturateAfterNs = 256 * kNsPerSecond;
+
+// Of a look, so many pages are listed, those that may be pinned first.
+constexpr size_t kListedPages = 16;
+
+uint32_t OwnerOf(uint32_t word) { return word >> PINWATCH_TICK_BITS; }
+
+uint32_t TickOf(uint32_t word) {
+  return word & ((1u << PINWATCH_TICK_BITS) - 1);
+}
+
+uint32_t WordOf(const ClaimRun& run) {
+  return static_cast<uint32_t>(run.first.owner) << PINWATCH_TICK_BITS |
+         run.second.tick;
+}
+
+// When a claim with that tick was made; 0: long ago. A tick of the second that
+// has just begun is not one of 1,022 seconds ago.
+int64_t MadeNs(uint32_t tick, int64_t now_ns) {
+  if (tick == 0) return 0;
+  const int64_t now_s = now_ns / kNsPerSecond;
+  const int64_t current = 1 + now_s % PINWATCH_TICKS;
+  int64_t age_s = (current - tick + PINWATCH_TICKS) % PINWATCH_TICKS;
+  if (age_s == PINWATCH_TICKS - 1) age_s = 0;
+  return (now_s - age_s) * kNsPerSecond;
+}
+
+bool IsOld(uint32_t word, int64_t now_ns, int64_t age_ns) {
+  return MadeNs(TickOf(word), now_ns) <= now_ns - age_ns;
+}
+
+template <typename T>
+T Read(T& slot) {
+  return std::atomic_ref<T>(slot).load(std::memory_order_relaxed);
+}
+
+// Unless a BPF program has written there meanwhile.
+template <typename T>
+void Replace(T& slot, T expected, T desired) {
+  std::atomic_ref<T>(slot).compare_exchange_strong(expected, desired);
+}
+
+bool MayBePinned(uint8_t page) {
+  return page == PAGE_PINNED_LARGE || page == PAGE_PINNED_EXACT ||
+         page == PAGE_PINNED_LOOSE;
+}
+
+// Of what else is held no claim is worth anything, but none is proved wrong.
+bool KeepsClaims(uint8_t page) {
+  return MayBePinned(page) || page == PAGE_BIASED || page == PAGE_UNSTABLE;
+}
+
+void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
+  const auto same_owners = [](const Claim& a, const Claim& b) {
+    return a.owner == b.owner && a.long_term == b.long_term;
+  };
+  const auto group = std::find_if(groups.begin(), groups.end(), [&](auto& g) {
+    return g.nid == page.nid && g.zone == page.zone && g.page == page.page &&
+           g.anon == page.anon && g.mapped == page.mapped &&
+           g.pins_a_page == page.pins_a_page &&
+           std::equal(g.claims.begin(), g.claims.end(), page.claims.begin(),
+                      page.claims.end(), same_owners);
+  });
+  if (group == groups.end()) {
+    groups.push_back(std::move(page));
+    return;
+  }
+  group->pins.pages += page.pins.pages;
+  group->pins.references += page.pins.references;
+  for (size_t i = 0; i < group->claims.size(); ++i) {
+    Claim& oldest = group->claims[i];
+    oldest.made_ns = std::min(oldest.made_ns, page.claims[i].made_ns);
+    oldest.exact = oldest.exact && page.claims[i].exact;
+  }
+}
+
+void AddToList(const census_page& page, const std::vector<Claim>& claims,
+               std::vector<ListedPage>& listed) {
+  if (listed.size() >= kListedPages) {
+    // One that may be pinned takes the place of the last that may not.
+    if (!MayBePinned(page.page_class)) return;
+    const auto other =
+        std::find_if(listed.rbegin(), listed.rend(),
+                     [&](const ListedPage& l) { return !MayBePinned(l.page); });
+    if (other == listed.rend()) return;
+    listed.erase(std::next(other).base());
+  }
+  listed.push_back({.pfn = page.pfn,
+                    .nr_pages = page.nr_pages,
+                    .page = static_cast<page_class>(page.page_class),
+                    .refcount = page.refcount,
+                    .pins = static_cast<uint64_t>(page.pins),
+                    .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
+                    .mapped = (page.flags & CENSUS_PAGE_MAPPED) != 0,
+                    .claims = claims});
+}
+
+}  // namespace
+
+void ClaimTable::AddChunk(uint64_t section, claim_chunk* chunk) {
+  chunks_[section] = chunk;
+}
+
+void ClaimTable::SetRuns(std::vector<ClaimRun> runs) {
+  runs_ = std::move(runs);
+  std::sort(runs_.begin(), runs_.end(),
+            [](const ClaimRun& a, const ClaimRun& b) {
+              return a.first.pfn < b.first.pfn;
+            });
+}
+
+std::vector<ClaimRun> ClaimTable::TakeDeadRuns() {
+  return std::exchange(dead_runs_, {});
+}
+
+std::vector<ClaimRun> ClaimTable::TakeOldRuns() {
+  return std::exchange(old_runs_, {});
+}
+
+void ClaimTable::AddClaim(uint32_t word, bool long_term, int64_t now_ns,
+                          std::vector<Claim>& claims) const {
+  if (OwnerOf(word) == 0) return;
+  Claim claim{.owner = OwnerOf(word),
+              .long_term = long_term,
+              .made_ns = MadeNs(TickOf(word), now_ns)};
+  if (claim.made_ns == 0) {
+    claim.exact = false;
+    const auto known = long_ago_ns_.find(claim.owner);
+    if (known != long_ago_ns_.end()) claim.made_ns = known->second;
+  }
+  const auto same = std::find_if(claims.begin(), claims.end(), [&](auto& c) {
+    return c.owner == claim.owner;
+  });
+  if (same == claims.end()) {
+    claims.push_back(claim);
+  } else if (claim.made_ns < same->made_ns) {
+    same->made_ns = claim.made_ns;
+    same->exact = claim.exact;
+  }
+}
+
+std::vector<Claim> ClaimTable::ClaimsOf(uint64_t pfn, uint64_t nr_pages,
+                                        int64_t now_ns) const {
+  std::vector<Claim> claims;
+  for (uint64_t p = pfn; p < pfn + nr_pages; ++p) {
+    const auto chunk = chunks_.find(p / PINWATCH_CHUNK_PAGES);
+    if (chunk != chunks_.end())
+      AddClaim(Read(chunk->second->claim[p % PINWATCH_CHUNK_PAGES]), true,
+               now_ns, claims);
+    if (!short_claims_) continue;
+    const uint64_t slot = Read(short_claims_[p % PINWATCH_SHORT_CLAIMS]);
+    if (slot >> 32 == p / PINWATCH_SHORT_CLAIMS)
+      AddClaim(static_cast<uint32_t>(slot), false, now_ns, claims);
+  }
+  // No run is longer than what is claimed at once.
+  const uint64_t first = pfn < PINWATCH_PIN_BULK ? 0 : pfn - PINWATCH_PIN_BULK;
+  for (auto entry = std::lower_bound(
+           runs_.begin(), runs_.end(), first,
+           [](const ClaimRun&r, uint64_t p) { return r.first.pfn < p; });
+       entry != runs_.end() && entry->first.pfn < pfn + nr_pages; ++entry)
+    if (pfn < entry->first.pfn + entry->second.nr_pages)
+      AddClaim(WordOf(*entry), true, now_ns, claims);
+  std::sort(claims.begin(), claims.end(),
+            [](const Claim& a, const Claim& b) { return a.owner < b.owner; });
+  return claims;
+}
+
+void ClaimTable::BeginLook(uint64_t start_pfn, uint64_t end_pfn) {
+  before_.start_pfn = start_pfn;
+  before_.long_term.assign(end_pfn - start_pfn, 0);
+  before_.short_term.assign(short_claims_ ? end_pfn - start_pfn : 0, 0);
+  const auto chunk = chunks_.find(start_pfn / PINWATCH_CHUNK_PAGES);
+  for (uint64_t pfn = start_pfn; pfn < end_pfn; ++pfn) {
+    if (chunk != chunks_.end())
+      before_.long_term[pfn - start_pfn] =
+          Read(chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES]);
+    if (short_claims_)
+      before_.short_term[pfn - start_pfn] =
+          Read(short_claims_[pfn % PINWATCH_SHORT_CLAIMS]);
+  }
+}
+
+void ClaimTable::FinishLook(uint64_t end_pfn,
+                            std::span<const census_page> pages,
+                            const census_result& result, int64_t now_ns,
+                            bool list_pages, BlockLook& look) {
+  std::vector<bool> kept(before_.long_term.size());
+  for (const census_page& page : pages) {
+    const bool large = page.flags & CENSUS_PAGE_LARGE;
+    std::vector<Claim> claims;
+    if (KeepsClaims(page.page_class))
+      for (uint64_t p = page.pfn; p < page.pfn + page.nr_pages; ++p)
+        if (p - before_.start_pfn < kept.size())
+          kept[p - before_.start_pfn] = true;
+    if (MayBePinned(page.page_class)) {
+      // The folio's other pages, where it is larger than the run, have
+      // claims of the same owners or none: only what lies here is asked.
+      claims = ClaimsOf(page.pfn, page.nr_pages, now_ns);
+      const bool counts = !large || page.head_pfn == page.pfn;
+      AddToGroups(
+          {.nid = static_cast<int>(result.nid),
+           .zone = result.zone,
+           .page = static_cast<page_class>(page.page_class),
+           .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
+           .mapped = (page.flags & CENSUS_PAGE_MAPPED) != 0,
+           .pins_a_page = std::min<uint64_t>(page.pins, claims.size() + 1),
+           .claims = claims,
+           .pins = {page.nr_pages,
+                    counts ? static_cast<uint64_t>(page.pins) : 0}},
+          look.pins);
+    }
+    if (list_pages) AddToList(page, claims, look.listed);
+  }
+  ClearBelow(end_pfn, kept, now_ns);
+  SettleRuns(end_pfn, kept, now_ns);
+}
+
+void ClaimTable::ClearBelow(uint64_t end_pfn, const std::vector<bool>& kept,
+                            int64_t now_ns) {
+  const auto chunk = chunks_.find(before_.start_pfn / PINWATCH_CHUNK_PAGES);
+  const uint64_t nr_pages =
+      std::min<uint64_t>(end_pfn - before_.start_pfn, kept.size());
+  for (uint64_t i = 0; i < nr_pages; ++i) {
+    if (kept[i]) continue;
+    const uint64_t pfn = before_.start_pfn + i;
+    const uint32_t claim = before_.long_term[i];
+    if (claim && IsOld(claim, now_ns, kMinAgeToClearNs))
+      Replace(chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES], claim, 0u);
+    if (before_.short_term.empty()) continue;
+    const uint64_t slot = before_.short_term[i];
+    if (slot && slot >> 32 == pfn / PINWATCH_SHORT_CLAIMS &&
+        IsOld(static_cast<uint32_t>(slot), now_ns, kMinAgeToClearNs))
+      Replace<uint64_t>(short_claims_[pfn % PINWATCH_SHORT_CLAIMS], slot, 0);
+  }
+}
+
+// Gives the claims of runs room in a chunk where there is some by now, and puts
+// an end to runs whose pages were all found without a pin.
+void ClaimTable::SettleRuns(uint64_t end_pfn, const std::vector<bool>& kept,
+                            int64_t now_ns) {
+  const uint64_t start_pfn = before_.start_pfn;
+  std::erase_if(runs_, [&](const ClaimRun& entry) {
+    const auto& [key, run] = entry;
+    if (key.pfn < start_pfn || key.pfn + run.nr_pages > end_pfn) return false;
+    const uint32_t word = WordOf(entry);
+    if (!IsOld(word, now_ns, kMinAgeToClearNs)) return false;
+    const auto chunk = chunks_.find(key.pfn / PINWATCH_CHUNK_PAGES);
+    bool is_dead = true;
+    for (uint64_t pfn = key.pfn; pfn < key.pfn + run.nr_pages; ++pfn) {
+      if (!kept[pfn - start_pfn]) continue;
+      if (chunk == chunks_.end()) {
+        is_dead = false;
+        continue;
+      }
+      uint32_t& slot = chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES];
+      Replace(slot, 0u, word);
+      if (OwnerOf(Read(slot)) != key.owner) is_dead = false;
+    }
+    if (is_dead) dead_runs_.push_back(entry);
+    return is_dead;
+  });
+}
+
+void ClaimTable::Saturate(int64_t now_ns) {
+  std::map<uint32_t, int64_t> still;
+  const auto age = [&](uint32_t word) {
+    const uint32_t owner = OwnerOf(word);
+    int64_t made_ns = MadeNs(TickOf(word), now_ns);
+    if (made_ns == 0) {
+      const auto known = long_ago_ns_.find(owner);
+      made_ns = known != long_ago_ns_.end() ? known->second : now_ns;
+    }
+    const auto [oldest, is_new] = still.try_emplace(owner, made_ns);
+    oldest->second = std::min(oldest->second, made_ns);
+  };
+  for (const auto& [section, chunk] : chunks_) {
+    for (uint32_t& slot : chunk->claim) {
+      const uint32_t word = Read(slot);
+      if (!word || !IsOld(word, now_ns, kSaturateAfterNs)) continue;
+      age(word);
+      Replace(slot, word, OwnerOf(word) << PINWATCH_TICK_BITS);
+    }
+  }
+  for (const ClaimRun& run : runs_)
+    if (IsOld(WordOf(run), now_ns, kSaturateAfterNs)) {
+      age(WordOf(run));
+      old_runs_.push_back(run);
+    }
+  long_ago_ns_ = std::move(still);
+  // A short-term claim that old is of no use to anyone.
+  for (size_t i = 0; short_claims_ && i < PINWATCH_SHORT_CLAIMS; ++i) {
+    const uint64_t slot = Read(short_claims_[i]);
+    if (slot && IsOld(static_cast<uint32_t>(slot), now_ns, kSaturateAfterNs))
+      Replace<uint64_t>(short_claims_[i], slot, 0);
+  }
+}
+
+std::vector<bool> ClaimTable::OwnersWithClaims() const {
+  std::vector<bool> owners(PINWATCH_MAX_OWNERS + 1);
+  const auto mark = [&](uint64_t owner) {
+    if (owner < owners.size()) owners[owner] = true;
+  };
+  for (const auto& [section, chunk] : chunks_)
+    for (uint32_t& slot : chunk->claim) mark(OwnerOf(Read(slot)));
+  for (const auto& [key, run] : runs_) mark(key.owner);
+  for (size_t i = 0; short_claims_ && i < PINWATCH_SHORT_CLAIMS; ++i)
+    mark(OwnerOf(static_cast<uint32_t>(Read(short_claims_[i]))));
+  return owners;
+}
+
+}  // namespace pinwatch

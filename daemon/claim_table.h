@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_CLAIM_TABLE_H_
+#define PINWATCH_DAEMON_CLAIM_TABLE_H_
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "bpf/events.h"
+#include "daemon/source.h"
+
+namespace pinwatch {
+
+using ClaimRun = std::pair<claim_run_key, claim_run>;
+
+// The claims on pages, in memory that BPF programs write to at the same time.
+// Sets them beside what a look found, and takes away those of pages that were
+// found without a pin. One thread calls it.
+class ClaimTable {
+ public:
+  // `chunk` has the long-term claims of a section of 32,768 pages.
+  void AddChunk(uint64_t section, claim_chunk* chunk);
+  bool HasChunk(uint64_t section) const { return chunks_.count(section) > 0; }
+  size_t nr_chunks() const { return chunks_.size(); }
+
+  // PINWATCH_SHORT_CLAIMS slots.
+  void SetShortClaims(uint64_t* slots) { short_claims_ = slots; }
+
+  // All claims for which a chunk has no room.
+  void SetRuns(std::vector<ClaimRun> runs);
+  const std::vector<ClaimRun>& runs() const { return runs_; }
+
+  // Runs that are of no use any more, since their pages have no pins or their
+  // claims have found room in a chunk. Taken out of the table.
+  std::vector<ClaimRun> TakeDeadRuns();
+
+  // Runs whose tick Saturate() wants to be 0.
+  std::vector<ClaimRun> TakeOldRuns();
+
+  // To be called before the pages [start_pfn, end_pfn) of one section are
+  // looked at: a claim is worth less than the look only if it was made before.
+  void BeginLook(uint64_t start_pfn, uint64_t end_pfn);
+
+  // Adds what was listed of [start_pfn of BeginLook, end_pfn) to the look's
+  // pins, and to its list when `list_pages`. `now_ns` is CLOCK_MONOTONIC after
+  // the look.
+  void FinishLook(uint64_t end_pfn, std::span<const census_page> pages,
+                  const census_result& result, int64_t now_ns, bool list_pages,
+                  BlockLook& look);
+
+  // Ticks come round every 1,023 s: makes old ones "long ago". To be called
+  // every few minutes.
+  void Saturate(int64_t now_ns);
+
+  // By owner's index: whether any claim of it is left.
+  std::vector<bool> OwnersWithClaims() const;
+
+ private:
+  struct Before {
+    uint64_t start_pfn = 0;
+    std::vector<uint32_t> long_term;  // by pfn from start_pfn on
+    std::vector<uint64_t> short_term;
+  };
+
+  std::vector<Claim> ClaimsOf(uint64_t pfn, uint64_t nr_pages,
+                              int64_t now_ns) const;
+  void AddClaim(uint32_t word, bool long_term, int64_t now_ns,
+                std::vector<Claim>& claims) const;
+  void ClearBelow(uint64_t end_pfn, const std::vector<bool>& kept,
+                  int64_t now_ns);
+  void SettleRuns(uint64_t end_pfn, const std::vector<bool>& kept,
+                  int64_t now_ns);
+
+  std::map<uint64_t, claim_chunk*> chunks_;
+  uint64_t* short_claims_ = nullptr;
+  std::vector<ClaimRun> runs_;
+  std::vector<ClaimRun> dead_runs_;
+  std::vector<ClaimRun> old_runs_;
+  Before before_;
+  // When the oldest claim of an owner whose tick was taken away was made.
+  std::map<uint32_t, int64_t> long_ago_ns_;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_CLAIM_TABLE_H_

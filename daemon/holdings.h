@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_HOLDINGS_H_
+#define PINWATCH_DAEMON_HOLDINGS_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "daemon/attribution.h"
+#include "daemon/owner_book.h"
+#include "daemon/snapshot.h"
+#include "daemon/source.h"
+
+namespace pinwatch {
+
+// What attribution goes by, beside the look itself.
+struct HoldingRules {
+  const OwnerBook& book;
+  const ClaimGaps& gaps;
+  std::function<std::string(unsigned zone)> zone_name;
+  // Whether a node's counter says that nothing of it is pinned.
+  std::function<bool(int nid)> is_pinless;
+  Timestamp now;
+};
+
+// How pages are attributed, and what each owner holds of them.
+struct Holdings {
+  std::vector<PinAttribution> attributions;
+  std::map<uint32_t, std::vector<PinHolding>> by_owner;
+};
+
+void AddHoldings(const BlockLook& look, const HoldingRules& rules,
+                 Holdings& to);
+
+// The owners of the book with what they hold, by id; `only_holders` leaves out
+// those that hold nothing.
+std::vector<PinOwner> OwnersWith(const Holdings& holdings,
+                                 const OwnerBook& book, bool only_holders);
+
+// The listed pages that keep their block from going offline.
+std::vector<BlockingPage> BlockersOf(const BlockLook& look,
+                                     const HoldingRules& rules);
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_HOLDINGS_H_

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pin_source.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "bpf/pin.skel.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr uint64_t kSectionPages = PINWATCH_CHUNK_PAGES;
+
+// Ticks come round every 1,023 s.
+constexpr int64_t kSaturateEveryNs = 120'000'000'000;
+
+// Physical memory of 8 TiB, and more where there is more now.
+constexpr uint64_t kMinSections = 65536;
+
+constexpr const char* kDoorNames[NR_PIN_DOORS] = {
+    "pin_user_pages",          "pin_user_pages_fast", "pin_user_pages_remote",
+    "pin_user_pages_unlocked", "memfd_pin_folios",    "pin_user_pages_remote",
+};
+
+std::string Text(const char (&text)[16]) {
+  return {text, strnlen(text, sizeof(text))};
+}
+
+std::vector<uint64_t> Stack(
+    const unsigned long long (&addresses)[PINWATCH_STACK_DEPTH]) {
+  const auto* end = std::find(std::begin(addresses), std::end(addresses), 0ull);
+  return {std::begin(addresses), end};
+}
+
+Timestamp At(uint64_t monotonic_ns, Timestamp now) {
+  const auto ns = static_cast<int64_t>(monotonic_ns);
+  return {.realtime_ns = now.realtime_ns - (now.monotonic_ns - ns),
+          .monotonic_ns = ns};
+}
+
+OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
+                       Timestamp now) {
+  return {.index = owner.index,
+          .long_term = key.long_term != 0,
+          .pid = key.tgid,
+          .start_boottime_ns = key.start_ns,
+          .comm = Text(owner.comm),
+          .via_pid = key.via_tgid,
+          .via_start_boottime_ns = owner.via_start_ns,
+          .via_comm = Text(owner.via_comm),
+          .door = key.door < NR_PIN_DOORS ? kDoorNames[key.door] : "unknown",
+          .calls = owner.calls,
+          .pages = owner.pages,
+          .first = At(owner.first_ns, now),
+          .last = At(owner.last_ns, now),
+          .kernel_stack = Stack(owner.kernel_stack),
+          .user_stack = Stack(owner.user_stack)};
+}
+
+// Calls `visit` with every key and value of a hash map.
+template <typename Key, typename Value, typename Visit>
+void ForEach(const bpf_map* map, Visit visit) {
+  Key key;
+  for (int error = bpf_map__get_next_key(map, nullptr, &key, sizeof(key));
+       error == 0;) {
+    Value value;
+    // The next key first: the visitor may delete this one.
+    Key next;
+    const int end = bpf_map__get_next_key(map, &key, &next, sizeof(next));
+    if (bpf_map__lookup_elem(map, &key, sizeof(key), &value, sizeof(value),
+                             0) == 0)
+      visit(key, value);
+    error = end;
+    key = next;
+  }
+}
+
+int IgnoreNews(void*, void*, size_t) { return 0; }
+
+}  // namespace
+
+PinSource::PinSource() = default;
+
+PinSource::~PinSource() {
+  for (const Chunk& chunk : chunks_) {
+    munmap(chunk.memory, sizeof(claim_chunk));
+    close(chunk.fd);
+  }
+}
+
+void PinSource::Destroy(pin_bpf* programs) { pin_bpf__destroy(programs); }
+
+void PinSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
+
+std::set<std::string> PinSource::DoorNames() {
+  return {std::begin(kDoorNames), std::end(kDoorNames)};
+}
+
+// Turns on the one form of each door that this kernel has.
+void PinSource::ChooseDoors(const KernelLayout& layout,
+                            const ClaimOptions& options) {
+  const auto& progs = programs_->progs;
+  // Fexit takes no function of seven arguments before Linux v6.6.
+  const struct {
+    const char* door;
+    const char* function;
+    int args;
+    bpf_program* program;
+  } forms[] = {
+      {"pin_user_pages", "pin_user_pages", 4, progs.pin_user_pages__fexit_4},
+      {"pin_user_pages", "pin_user_pages", 5, progs.pin_user_pages__fexit_5},
+      {"pin_user_pages_fast", "pin_user_pages_fast", 4,
+       progs.pin_user_pages_fast__fexit},
+      {"pin_user_pages_remote", "pin_user_pages_remote", 6,
+       progs.pin_user_pages_remote__fexit},
+      {"pin_user_pages_unlocked", "pin_user_pages_unlocked", 4,
+       progs.pin_user_pages_unlocked__fexit},
+      {"memfd_pin_folios", "memfd_pin_folios", 6,
+       progs.memfd_pin_folios__fexit},
+  };
+  const auto args_of = [&](const char* function) {
+    const auto found = layout.pin_functions.find(function);
+    return found == layout.pin_functions.end() ? -1 : found->second;
+  };
+  std::set<std::string> followed, present;
+  for (const auto& form : forms) {
+    if (args_of(form.function) >= 0) present.insert(form.door);
+    if (args_of(form.function) != form.args) continue;
+    if (options.without_doors.count(form.door)) continue;
+    bpf_program__set_autoload(form.program, true);
+    followed.insert(form.door);
+  }
+  // Long-term pins of pin_user_pages and of pin_user_pages_remote come through
+  // the same inner function, which cannot tell them apart.
+  if (args_of("pin_user_pages_remote") == 7 &&
+      args_of("__gup_longterm_locked") == 6 &&
+      !options.without_doors.count("pin_user_pages") &&
+      !options.without_doors.count("pin_user_pages_remote")) {
+    bpf_program__set_autoload(progs.pin_user_pages_remote__longterm, true);
+    followed.insert("pin_user_pages_remote");
+  } else if (args_of("pin_user_pages") == 5) {
+    followed.erase("pin_user_pages");
+  }
+  doors_followed_.assign(followed.begin(), followed.end());
+  std::set_difference(present.begin(), present.end(), followed.begin(),
+                      followed.end(), std::back_inserter(doors_not_followed_));
+}
+
+std::string PinSource::DescribeDoors() const {
+  return absl::StrCat("BPF on return of ",
+                      absl::StrJoin(doors_followed_, ", "));
+}
+
+absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
+    const KernelLayout& layout, const ClaimOptions& options,
+    uint64_t nr_sections) {
+  auto source = std::unique_ptr<PinSource>(new PinSource);
+  source->programs_.reset(pin_bpf__open());
+  if (!source->programs_)
+    return absl::ErrnoToStatus(errno, "open the programs for claims");
+  pin_bpf& programs = *source->programs_;
+  programs.rodata->foll_longterm = layout.foll_longterm;
+  programs.rodata->foll_pin = layout.foll_pin;
+  bpf_map__set_max_entries(programs.maps.claim_chunks,
+                           std::max(kMinSections, 2 * nr_sections));
+  source->ChooseDoors(layout, options);
+  if (source->doors_followed_.empty())
+    return absl::FailedPreconditionError(
+        "no pin function of this kernel is of a form that is known here, or "
+        "all are switched off");
+  bpf_program__set_autoload(programs.progs.pin_setup, true);
+  if (const int error = pin_bpf__load(&programs))
+    return absl::ErrnoToStatus(
+        -error,
+        "the kernel refuses the programs on the pin functions (--log.level "
+        "debug shows its reasons)");
+  LIBBPF_OPTS(bpf_test_run_opts, run);
+  if (bpf_prog_test_run_opts(bpf_program__fd(programs.progs.pin_setup), &run) ||
+      run.retval)
+    return absl::InternalError("read where the kernel's page structs are");
+  if (absl::Status status = source->FillFreeOwners(); !status.ok())
+    return status;
+  source->table_.SetShortClaims(
+      reinterpret_cast<uint64_t*>(programs.bss->short_claims));
+  source->news_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news),
+                                       IgnoreNews, nullptr, nullptr));
+  if (!source->news_) return absl::ErrnoToStatus(errno, "open the ring buffer");
+  if (const int error = pin_bpf__attach(&programs))
+    return absl::ErrnoToStatus(-error, "attach to the pin functions");
+  return source;
+}
+
+absl::Status PinSource::FillFreeOwners() {
+  for (uint32_t index = 1; index <= PINWATCH_MAX_OWNERS; ++index)
+    if (bpf_map_update_elem(bpf_map__fd(programs_->maps.free_owners), nullptr,
+                            &index, BPF_ANY))
+      return absl::ErrnoToStatus(errno, "fill the queue of owners");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PinSource::Chunk> PinSource::MakeChunk() {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+  const int fd =
+      bpf_map_create(BPF_MAP_TYPE_ARRAY, "pinwatch_claims", sizeof(uint32_t),
+                     sizeof(claim_chunk), 1, &options);
+  if (fd < 0) return absl::ErrnoToStatus(errno, "make a table of claims");
+  void* memory = mmap(nullptr, sizeof(claim_chunk), PROT_READ | PROT_WRITE,
+                      MAP_SHARED, fd, 0);
+  if (memory == MAP_FAILED) {
+    const int error = errno;
+    close(fd);
+    return absl::ErrnoToStatus(error, "map a table of claims");
+  }
+  return Chunk{fd, static_cast<claim_chunk*>(memory)};
+}
+
+absl::Status PinSource::AddChunks(const std::vector<uint64_t>& sections) {
+  std::vector<uint32_t> keys;
+  std::vector<int> fds;
+  absl::Status status;
+  for (const uint64_t section : sections) {
+    if (table_.HasChunk(section) ||
+        section >= bpf_map__max_entries(programs_->maps.claim_chunks))
+      continue;
+    absl::StatusOr<Chunk> chunk = MakeChunk();
+    if (!chunk.ok()) {
+      status = chunk.status();
+      break;
+    }
+    chunks_.push_back(*chunk);
+    table_.AddChunk(section, chunk->memory);
+    keys.push_back(section);
+    fds.push_back(chunk->fd);
+  }
+  if (keys.empty()) return status;
+  // At once, since the kernel waits for its readers after each update.
+  uint32_t done = keys.size();
+  const int map = bpf_map__fd(programs_->maps.claim_chunks);
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  if (bpf_map_update_batch(map, keys.data(), fds.data(), &done, &options) == 0)
+    return status;
+  // Before Linux v5.16 there is no batch for this kind of map.
+  for (size_t i = 0; i < keys.size(); ++i)
+    if (bpf_map_update_elem(map, &keys[i], &fds[i], BPF_ANY))
+      status.Update(absl::ErrnoToStatus(errno, "hand out a table of claims"));
+  return status;
+}
+
+int PinSource::ring_fd() const { return ring_buffer__epoll_fd(news_.get()); }
+
+void PinSource::DrainNews() { ring_buffer__consume(news_.get()); }
+
+void PinSource::ReadRuns() {
+  const uint64_t changed = programs_->bss->claim_runs_changed;
+  if (changed == runs_read_) return;
+  std::vector<ClaimRun> runs;
+  ForEach<claim_run_key, claim_run>(
+      programs_->maps.claim_runs,
+      [&](const claim_run_key& key, const claim_run& run) {
+        runs.emplace_back(key, run);
+      });
+  table_.SetRuns(std::move(runs));
+  runs_read_ = changed;
+}
+
+void PinSource::DeleteDeadRuns() {
+  const bpf_map* map = programs_->maps.claim_runs;
+  for (const auto& [key, run] : table_.TakeDeadRuns()) {
+    claim_run deleted;
+    if (bpf_map__lookup_and_delete_elem(map, &key, sizeof(key), &deleted,
+                                        sizeof(deleted), 0))
+      continue;
+    // Claimed again meanwhile: it is not dead.
+    if (deleted.tick == run.tick && deleted.nr_pages == run.nr_pages) continue;
+    bpf_map__update_elem(map, &key, sizeof(key), &deleted, sizeof(deleted),
+                         BPF_NOEXIST);
+    runs_read_ = 0;
+  }
+}
+
+// Memory that was pinned before it had a table of claims.
+void PinSource::AddMissingChunks() {
+  std::set<uint64_t> wanted;
+  for (const ClaimRun& run : table_.runs())
+    for (const uint64_t pfn :
+         {run.first.pfn, run.first.pfn + run.second.nr_pages - 1})
+      if (!table_.HasChunk(pfn / kSectionPages))
+        wanted.insert(pfn / kSectionPages);
+  // One that cannot be had is asked for again the next time.
+  if (!wanted.empty()) (void)AddChunks({wanted.begin(), wanted.end()});
+}
+
+uint64_t PinSource::RecursionMisses() const {
+  uint64_t misses = 0;
+  bpf_program* program;
+  bpf_object__for_each_program(program, programs_->obj) {
+    if (bpf_program__fd(program) < 0) continue;
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0)
+      misses += info.recursion_misses;
+  }
+  return misses;
+}
+
+absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
+  const int nr_cpus = libbpf_num_possible_cpus();
+  if (nr_cpus < 0) return absl::ErrnoToStatus(-nr_cpus, "count CPUs");
+  std::vector<pin_totals> per_cpu(nr_cpus);
+  const uint32_t zero = 0;
+  if (const int error = bpf_map__lookup_elem(
+          programs_->maps.pin_totals, &zero, sizeof(zero), per_cpu.data(),
+          per_cpu.size() * sizeof(pin_totals), 0))
+    return absl::ErrnoToStatus(-error, "read the totals of claims");
+  for (const pin_totals& one : per_cpu) {
+    totals.short_term_calls += one.calls[0];
+    totals.long_term_calls += one.calls[1];
+    totals.short_term_pages += one.pages[0];
+    totals.long_term_pages += one.pages[1];
+    totals.short_term_skipped += one.short_term_skipped;
+    totals.lost_busy += one.lost_busy[0] + one.lost_busy[1];
+    totals.lost_long_term += one.lost_busy[1] + one.lost_owners[1];
+    totals.lost_owners += one.lost_owners[0] + one.lost_owners[1];
+    totals.lost_pages += one.lost_pages;
+  }
+  totals.lost_recursion = RecursionMisses();
+  totals.lost_long_term += totals.lost_recursion + totals.lost_pages;
+  totals.chunks = table_.nr_chunks();
+  totals.chunk_bytes = totals.chunks * sizeof(claim_chunk);
+  return absl::OkStatus();
+}
+
+absl::Status PinSource::ReadOwners(Timestamp now) {
+  owners_.clear();
+  owner_keys_.clear();
+  ForEach<pin_owner_key, pin_owner>(
+      programs_->maps.pin_owners,
+      [&](const pin_owner_key& key, const pin_owner& owner) {
+        owners_.push_back(ToReading(key, owner, now));
+        owner_keys_.push_back(key);
+      });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
+  programs_->bss->pin_epoch++;
+  programs_->bss->pin_tick =
+      1 + now.monotonic_ns / 1'000'000'000 % PINWATCH_TICKS;
+  ClaimReading reading;
+  if (absl::Status status = ReadTotals(reading.totals); !status.ok())
+    return status;
+  const uint64_t calls =
+      reading.totals.long_term_calls + reading.totals.short_term_calls;
+  // Only calls change an owner's record.
+  if (calls != calls_read_)
+    if (absl::Status status = ReadOwners(now); !status.ok()) return status;
+  calls_read_ = calls;
+  ReadRuns();
+  AddMissingChunks();
+  if (now.monotonic_ns - saturated_ns_ > kSaturateEveryNs) {
+    saturated_ns_ = now.monotonic_ns;
+    table_.Saturate(now.monotonic_ns);
+    for (auto [key, run] : table_.TakeOldRuns()) {
+      run.tick = 0;
+      bpf_map__update_elem(programs_->maps.claim_runs, &key, sizeof(key), &run,
+                           sizeof(run), BPF_EXIST);
+      runs_read_ = 0;
+    }
+  }
+  reading.owners = owners_;
+  reading.totals.owners = owners_.size();
+  reading.doors_not_followed = doors_not_followed_;
+  return reading;
+}
+
+void PinSource::ForgetOwners(const std::vector<uint32_t>& ended) {
+  const std::vector<bool> in_use = table_.OwnersWithClaims();
+  const std::set<uint32_t> wanted(ended.begin(), ended.end());
+  const int free_owners = bpf_map__fd(programs_->maps.free_owners);
+  for (size_t i = 0; i < owners_.size();) {
+    const uint32_t index = owners_[i].index;
+    if (in_use[index] || !wanted.count(index) ||
+        bpf_map__delete_elem(programs_->maps.pin_owners, &owner_keys_[i],
+                             sizeof(owner_keys_[i]), 0)) {
+      ++i;
+      continue;
+    }
+    bpf_map_update_elem(free_owners, nullptr, &index, BPF_ANY);
+    owners_.erase(owners_.begin() + static_cast<ptrdiff_t>(i));
+    owner_keys_.erase(owner_keys_.begin() + static_cast<ptrdiff_t>(i));
+  }
+}
+
+}  // namespace pinwatch

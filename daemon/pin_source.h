@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_PIN_SOURCE_H_
+#define PINWATCH_DAEMON_PIN_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/claim_table.h"
+#include "daemon/deleter.h"
+#include "daemon/probes.h"
+#include "daemon/source.h"
+
+struct pin_bpf;
+struct ring_buffer;
+
+namespace pinwatch {
+
+struct ClaimOptions {
+  // Pin functions that are not to be followed, by name.
+  std::set<std::string> without_doors;
+  // Memory for tables of claims that are made before any is asked for.
+  uint64_t chunk_bytes_at_start = 16 << 20;
+};
+
+// The programs that record claims on pinned pages, and their maps.
+class PinSource {
+ public:
+  // The pin functions that can be followed.
+  static std::set<std::string> DoorNames();
+
+  // FailedPrecondition, saying what is missing, where this kernel lets no pin
+  // function be followed. `nr_sections` is what memory there may be, in 128
+  // MiB.
+  static absl::StatusOr<std::unique_ptr<PinSource>> Open(
+      const KernelLayout& layout, const ClaimOptions& options,
+      uint64_t nr_sections);
+  ~PinSource();
+
+  // What the fact "claims" rests on, and what it lacks.
+  std::string DescribeDoors() const;
+  const std::vector<std::string>& doors_not_followed() const {
+    return doors_not_followed_;
+  }
+
+  absl::StatusOr<ClaimReading> Read(Timestamp now);
+  void ForgetOwners(const std::vector<uint32_t>& ended);
+
+  // Makes room for the claims of a section's pages.
+  absl::Status AddChunks(const std::vector<uint64_t>& sections);
+
+  // Before a look at a memory block, so that its claims are known.
+  void ReadRuns();
+  // After it: takes away the runs that it settled.
+  void DeleteDeadRuns();
+
+  ClaimTable& table() { return table_; }
+  int ring_fd() const;
+  // Readable as long as there are new owners in it.
+  void DrainNews();
+
+ private:
+  struct Chunk {
+    int fd;
+    claim_chunk* memory;
+  };
+  struct Door;
+
+  PinSource();
+
+  static void Destroy(pin_bpf* programs);
+  static void FreeRing(ring_buffer* ring);
+  void ChooseDoors(const KernelLayout& layout, const ClaimOptions& options);
+  absl::Status FillFreeOwners();
+  absl::StatusOr<Chunk> MakeChunk();
+  absl::Status ReadTotals(ClaimTotals& totals);
+  absl::Status ReadOwners(Timestamp now);
+  void AddMissingChunks();
+  uint64_t RecursionMisses() const;
+
+  std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
+  std::unique_ptr<ring_buffer, Deleter<FreeRing>> news_;
+  std::vector<std::string> doors_followed_;
+  std::vector<std::string> doors_not_followed_;
+  std::vector<Chunk> chunks_;
+  ClaimTable table_;
+  std::vector<OwnerReading> owners_;
+  std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
+  uint64_t calls_read_ = 0;                // when owners_ was read
+  uint64_t runs_read_ = 0;                 // claim_runs_changed then
+  int64_t saturated_ns_ = 0;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_PIN_SOURCE_H_
