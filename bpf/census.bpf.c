@@ -32,6 +32,9 @@ char LICENSE[] SEC("license") = "GPL";
 #define BULK 64
 #define STRUCT_PAGE 64 /* the daemon checks that the kernel agrees */
 
+/* What the loop of node_counters__bounded can count; the verifier goes through all. */
+#define BOUNDED_CPUS 2048
+
 /* Set by the daemon from the kernel's BTF: where flags hold node and zone. */
 const volatile __u32 nid_shift = 54;
 const volatile __u32 zone_shift = 51;
@@ -211,6 +214,23 @@ static __always_inline __u32 folio_order(const char *pair)
 	return FIELD(__u64, pair, ((struct folio *)0)->_flags_1) & 0xff;
 }
 
+/* Up to v5.17 the second tail page has it, which a folio of two pages lacks. */
+static __always_inline __s32 folio_pincount(const struct walk *walk, const char *pair,
+					    __u64 head_pfn, __u32 order)
+{
+	__s32 pincount = 0;
+
+	if (!bpf_core_field_exists(((struct page___v5_10 *)0)->hpage_pinned_refcount))
+		return FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
+	if (order > 1)
+		bpf_probe_read_kernel(
+			&pincount, sizeof(pincount),
+			(char *)walk->vmemmap + (head_pfn + 2) * STRUCT_PAGE +
+				bpf_core_field_offset(
+					((struct page___v5_10 *)0)->hpage_pinned_refcount));
+	return pincount;
+}
+
 static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
 {
 	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_dtor))
@@ -277,7 +297,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 
 	*nr_pages = end - walk->pfn;
 	kind = kind_of(&head);
-	pincount = FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
+	pincount = folio_pincount(walk, pair, head_pfn, order);
 	walk->head_pfn = head_pfn;
 	walk->refcount = head.refcount;
 	walk->page_flags = CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
@@ -376,7 +396,7 @@ static __always_inline void list_page(const struct walk *walk, enum page_class c
 	result->nr_listed = at + 1;
 }
 
-static long census_step(__u32 step, struct walk *walk)
+static __always_inline long census_step(__u32 step, struct walk *walk)
 {
 	struct census_result *result = &census_result;
 	struct page_view page;
@@ -452,11 +472,12 @@ static __always_inline __u64 section_flags(__u64 pfn, __u64 *usage)
 	return flags;
 }
 
-SEC("?syscall")
-int census__bulk(struct census_request *request)
+/* False where there is nothing to walk through. */
+static __always_inline bool census_begins(const struct census_request *request, struct walk *walk)
 {
 	struct census_result *result = &census_result;
-	struct walk walk = {
+
+	*walk = (struct walk){
 		.pfn = request->start_pfn,
 		.end_pfn = request->end_pfn,
 		.bulk_start = -(__u64)BULK, /* none: every pfn is BULK or more on from it */
@@ -465,24 +486,66 @@ int census__bulk(struct census_request *request)
 		.private_flags = PG(PG_private) | PG(PG_private_2),
 		.swapcache_flag = PG(PG_swapcache),
 	};
-
 	__builtin_memset(result->cells, 0, sizeof(result->cells));
 	result->steps = 0;
 	result->nr_listed = 0;
 	result->status = CENSUS_ABSENT;
-	result->next_pfn = walk.end_pfn;
-	bpf_probe_read_kernel(&walk.vmemmap, sizeof(walk.vmemmap), &vmemmap_base);
-	if (!walk.vmemmap || !(section_flags(walk.pfn, &walk.usage) & SECTION_IS_ONLINE))
-		return 0;
-
+	result->next_pfn = walk->end_pfn;
+	bpf_probe_read_kernel(&walk->vmemmap, sizeof(walk->vmemmap), &vmemmap_base);
+	if (!walk->vmemmap || !(section_flags(walk->pfn, &walk->usage) & SECTION_IS_ONLINE))
+		return false;
 	result->status = CENSUS_OK;
-	bpf_loop(PINWATCH_CENSUS_PAGES, census_step, &walk, 0);
-	result->next_pfn = walk.pfn;
-	result->nid = walk.zone_id >> (nid_shift - zone_shift);
-	result->zone = walk.zone_id & zone_mask;
-	if (!(section_flags(walk.pfn - 1, &walk.usage) & SECTION_IS_ONLINE))
+	return true;
+}
+
+static __always_inline int census_ends(struct walk *walk)
+{
+	struct census_result *result = &census_result;
+
+	result->next_pfn = walk->pfn;
+	result->nid = walk->zone_id >> (nid_shift - zone_shift);
+	result->zone = walk->zone_id & zone_mask;
+	if (!(section_flags(walk->pfn - 1, &walk->usage) & SECTION_IS_ONLINE))
 		result->status = CENSUS_CHANGED;
 	return 0;
+}
+
+static long census_callback(__u32 step, struct walk *walk)
+{
+	return census_step(step, walk);
+}
+
+SEC("?syscall")
+int census__bulk(struct census_request *request)
+{
+	struct walk walk;
+
+	if (!census_begins(request, &walk))
+		return 0;
+	bpf_loop(PINWATCH_CENSUS_PAGES, census_callback, &walk, 0);
+	return census_ends(&walk);
+}
+
+/*
+ * Linux v5.17 added bpf_loop(). Before it the verifier goes through every turn of
+ * a loop; but it goes through a global function once, whoever calls it how often.
+ */
+static struct walk bounded_walk;
+
+__noinline int census_bounded_step(__u32 step)
+{
+	return census_step(step, &bounded_walk);
+}
+
+SEC("?raw_tp")
+int census__bounded(struct census_request *request)
+{
+	if (!census_begins(request, &bounded_walk))
+		return 0;
+	for (__u32 step = 0; step < PINWATCH_CENSUS_PAGES; step++)
+		if (census_bounded_step(step))
+			break;
+	return census_ends(&bounded_walk);
 }
 
 struct cpu_walk {
@@ -491,7 +554,7 @@ struct cpu_walk {
 	__u64 released_offset;
 };
 
-static long add_cpu_difference(__u32 cpu, struct cpu_walk *walk)
+static __always_inline long add_cpu_difference(__u32 cpu, struct cpu_walk *walk)
 {
 	__u64 base = 0;
 	__s8 acquired = 0, released = 0;
@@ -505,29 +568,59 @@ static long add_cpu_difference(__u32 cpu, struct cpu_walk *walk)
 	return 0;
 }
 
-/* Fails with -1 where there is no such node. */
-SEC("?syscall")
-int node_counters__syscall(struct node_counter_request *request)
+/* False where there is no such node. */
+static __always_inline bool counters_begin(__u32 nid, struct cpu_walk *walk)
 {
 	const __u64 acquired = bpf_core_enum_value(enum node_stat_item, NR_FOLL_PIN_ACQUIRED);
 	const __u64 released = bpf_core_enum_value(enum node_stat_item, NR_FOLL_PIN_RELEASED);
 	const __u64 diff = bpf_core_field_offset(struct per_cpu_nodestat, vm_node_stat_diff);
-	struct cpu_walk walk = {
-		.acquired_offset = diff + acquired,
-		.released_offset = diff + released,
-	};
 	struct pglist_data *node = 0;
 	char *stat;
 
-	bpf_probe_read_kernel(&node, sizeof(node), (char *)&node_data + request->nid * 8UL);
+	*walk = (struct cpu_walk){
+		.acquired_offset = diff + acquired,
+		.released_offset = diff + released,
+	};
+	bpf_probe_read_kernel(&node, sizeof(node), (char *)&node_data + nid * 8UL);
 	if (!node)
-		return -1;
+		return false;
 	stat = (char *)node + bpf_core_field_offset(struct pglist_data, vm_stat);
-	if (bpf_probe_read_kernel(&node_counters.acquired, 8, stat + acquired * 8) ||
-	    bpf_probe_read_kernel(&node_counters.released, 8, stat + released * 8) ||
-	    bpf_probe_read_kernel(&walk.nodestats, sizeof(walk.nodestats),
-				  &node->per_cpu_nodestats))
+	return !bpf_probe_read_kernel(&node_counters.acquired, 8, stat + acquired * 8) &&
+	       !bpf_probe_read_kernel(&node_counters.released, 8, stat + released * 8) &&
+	       !bpf_probe_read_kernel(&walk->nodestats, sizeof(walk->nodestats),
+				      &node->per_cpu_nodestats);
+}
+
+static long counters_callback(__u32 cpu, struct cpu_walk *walk)
+{
+	return add_cpu_difference(cpu, walk);
+}
+
+/* These two fail with -1 where there is no such node. */
+SEC("?syscall")
+int node_counters__syscall(struct node_counter_request *request)
+{
+	struct cpu_walk walk;
+
+	if (!counters_begin(request->nid, &walk))
 		return -1;
-	bpf_loop(request->nr_cpus, add_cpu_difference, &walk, 0);
+	bpf_loop(request->nr_cpus, counters_callback, &walk, 0);
+	return 0;
+}
+
+/* The same without bpf_loop(); or where there are more CPUs than it can count. */
+SEC("?raw_tp")
+int node_counters__bounded(struct node_counter_request *request)
+{
+	const __u32 nr_cpus = request->nr_cpus;
+	struct cpu_walk walk;
+
+	if (nr_cpus > BOUNDED_CPUS || !counters_begin(request->nid, &walk))
+		return -1;
+	for (__u32 cpu = 0; cpu < BOUNDED_CPUS; cpu++) {
+		if (cpu >= nr_cpus)
+			break;
+		add_cpu_difference(cpu, &walk);
+	}
 	return 0;
 }

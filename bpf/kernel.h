@@ -53,6 +53,11 @@ struct page___v6_1 {
 	unsigned char compound_order;
 };
 
+/* Pins of a large folio, in the second tail page up to v5.17. */
+struct page___v5_10 {
+	atomic_t hpage_pinned_refcount;
+};
+
 struct folio {
 	unsigned long _flags_1; /* the order is its low byte from v6.6 on */
 	atomic_t _pincount;

@@ -31,7 +31,7 @@ constexpr int kCounterTries = 8;
 constexpr uint64_t kSectionPages = 1 << 15;
 constexpr uint64_t kSectionBytes = kSectionPages * 4096;
 
-// Runs a BPF_PROG_TYPE_SYSCALL program; its return value, or -errno.
+// Runs a program that only runs when asked; its return value, or -errno.
 template <typename Context>
 int Run(const bpf_program* program, Context& context) {
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context,
@@ -217,13 +217,21 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
   census_->rodata->nid_shift = layout.nid_shift;
   census_->rodata->zone_shift = layout.zone_shift;
   census_->rodata->zone_mask = layout.zone_mask;
-  bpf_program__set_autoload(census_->progs.census__bulk, true);
-  bpf_program__set_autoload(census_->progs.node_counters__syscall, true);
+  const auto& progs = census_->progs;
+  bpf_program* census =
+      layout.syscall_programs ? progs.census__bulk : progs.census__bounded;
+  bpf_program* node_counters = layout.syscall_programs
+                                   ? progs.node_counters__syscall
+                                   : progs.node_counters__bounded;
+  bpf_program__set_autoload(census, true);
+  bpf_program__set_autoload(node_counters, true);
   if (const int error = census_bpf__load(census_.get()))
     return absl::ErrnoToStatus(
         -error,
         "the kernel refuses the census programs (--log.level debug "
         "shows its reasons)");
+  census_program_ = census;
+  node_counters_program_ = node_counters;
   return absl::OkStatus();
 }
 
@@ -347,7 +355,7 @@ absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
                              pfn + PINWATCH_CENSUS_PAGES}),
     };
     claims.BeginLook(request.start_pfn, request.end_pfn);
-    if (const int error = Run(census_->progs.census__bulk, request))
+    if (const int error = Run(census_program_, request))
       return absl::ErrnoToStatus(-error, "run the census program");
     const census_result& result = census_->bss->census_result;
     if (result.status == CENSUS_CHANGED) {
@@ -382,7 +390,7 @@ absl::StatusOr<NodeCounterReading> BpfSource::ReadNodeCounter(int nid) {
   node_counters last{};
   bool agrees = false;
   for (int i = 0; i < kCounterTries && !agrees; ++i) {
-    if (Run(census_->progs.node_counters__syscall, request))
+    if (Run(node_counters_program_, request))
       return absl::UnavailableError(
           absl::StrCat("the counters of node ", nid, " cannot be read"));
     agrees = i > 0 && last.acquired == counters.acquired &&

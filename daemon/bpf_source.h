@@ -13,6 +13,7 @@
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
+struct bpf_program;
 struct census_bpf;
 struct hotplug_bpf;
 struct migrate_bpf;
@@ -69,6 +70,9 @@ class BpfSource : public Source {
   uint32_t nr_cpus_ = 0;
   std::unique_ptr<census_bpf, Deleter<DestroyCensus>> census_;
   std::unique_ptr<PinSource> pins_;
+  // Of census_, the variants this kernel can run.
+  const bpf_program* census_program_ = nullptr;
+  const bpf_program* node_counters_program_ = nullptr;
   std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
   std::unique_ptr<hotplug_bpf, Deleter<DestroyHotplug>> hotplug_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> hotplug_ring_;

@@ -4,6 +4,7 @@
 #include <bpf/btf.h>
 #include <cap-ng.h>
 
+#include <algorithm>
 #include <bit>
 #include <fstream>
 #include <optional>
@@ -38,6 +39,13 @@ std::vector<Enumerator> EnumeratorsOf(const btf* types, const char* name) {
     result.push_back(
         {btf__name_by_offset(types, values[i].name_off), values[i].val});
   return result;
+}
+
+bool HasEnumerator(const btf* types, const char* name,
+                   absl::string_view enumerator) {
+  const std::vector<Enumerator> all = EnumeratorsOf(types, name);
+  return std::any_of(all.begin(), all.end(),
+                     [&](const Enumerator& e) { return e.name == enumerator; });
 }
 
 std::optional<int64_t> SizeOf(const btf* types, const char* name,
@@ -146,6 +154,9 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
   layout.migrate_modes = Names(types, "migrate_mode", "MIGRATE_", {});
   if (layout.migratetypes.empty())
     return absl::FailedPreconditionError("kernel types lack enum migratetype");
+  layout.syscall_programs =
+      HasEnumerator(types, "bpf_prog_type", "BPF_PROG_TYPE_SYSCALL") &&
+      HasEnumerator(types, "bpf_func_id", "BPF_FUNC_loop");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
   layout.pin_functions = ReadPinFunctions(types);
   ReadGupFlags(types, layout);

@@ -20,6 +20,8 @@ struct KernelLayout {
   uint32_t nid_shift = 0;   // where page->flags holds the node
   uint32_t zone_shift = 0;  // and the zone
   uint32_t zone_mask = 0;
+  // Whether it has BPF_PROG_TYPE_SYSCALL and bpf_loop().
+  bool syscall_programs = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
   // Parameters of the pin functions this kernel has, by name.
   std::map<std::string, int> pin_functions;

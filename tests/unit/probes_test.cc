@@ -131,6 +131,16 @@ TEST(ReadLayout, FindsNodeAndZoneInTheFlagsAsDebianKernelsHaveThem) {
   EXPECT_EQ(layout->migrate_args, 8);
 }
 
+TEST(ReadLayout, TellsWhetherProgramsCanLoopAsLongAsTheyLike) {
+  Types types;
+  types.AddAll();
+  types.AddEnum("bpf_prog_type", {{"BPF_PROG_TYPE_RAW_TRACEPOINT", 17},
+                                  {"BPF_PROG_TYPE_SYSCALL", 31}});
+  EXPECT_FALSE(ReadLayout(types.get())->syscall_programs);
+  types.AddEnum("bpf_func_id", {{"BPF_FUNC_loop", 181}});
+  EXPECT_TRUE(ReadLayout(types.get())->syscall_programs);
+}
+
 TEST(ReadLayout, NamesByValueAndLeavesOutCountsAndBounds) {
   Types types;
   types.AddAll();
