@@ -103,7 +103,13 @@ struct scratch {
 	__u32 busy;
 	__u32 epoch;
 	__u32 short_calls; /* in this epoch */
+	/*
+	 * In memory, where the verifier does not follow what they may be: counts
+	 * that it knows keep it from ever seeing two rounds of a loop as one.
+	 */
 	__u32 nr_contested;
+	struct claim_run_key run;
+	struct claim_run span;
 	__u64 pages[PINWATCH_PIN_BULK + PAGES_A_STEP];
 	__u64 contested[PINWATCH_PIN_BULK + PAGES_A_STEP];
 	struct pin_owner owner;
@@ -239,22 +245,22 @@ static __always_inline __u32 *claim_slot(__u64 pfn)
 struct slow_walk {
 	struct scratch *work;
 	struct pin_totals *totals;
-	__u64 owner;
-	struct claim_run_key run;
-	struct claim_run span;
+	__u32 owner;
+	__u32 tick;
 };
 
 static __always_inline void note_run(struct slow_walk *walk)
 {
+	struct scratch *work = walk->work;
 	struct claim_run *known;
 
-	if (!walk->span.nr_pages)
+	if (!work->span.nr_pages)
 		return;
-	known = bpf_map_lookup_elem(&claim_runs, &walk->run);
-	if (known && known->nr_pages > walk->span.nr_pages)
-		known->tick = walk->span.tick;
-	else if (bpf_map_update_elem(&claim_runs, &walk->run, &walk->span, BPF_ANY))
-		__sync_fetch_and_add(&walk->totals->lost_pages, walk->span.nr_pages);
+	known = bpf_map_lookup_elem(&claim_runs, &work->run);
+	if (known && known->nr_pages > work->span.nr_pages)
+		known->tick = walk->tick;
+	else if (bpf_map_update_elem(&claim_runs, &work->run, &work->span, BPF_ANY))
+		__sync_fetch_and_add(&walk->totals->lost_pages, work->span.nr_pages);
 	__sync_fetch_and_add(&claim_runs_changed, 1);
 }
 
@@ -264,33 +270,34 @@ static __always_inline void note_run(struct slow_walk *walk)
  */
 static long claim_contested(__u32 i, struct slow_walk *walk)
 {
+	struct scratch *work = walk->work;
 	__s32 refcount = 0;
 	__u32 *slot;
 	__u64 pfn;
 
 	if (i >= PINWATCH_PIN_BULK + PAGES_A_STEP)
 		return 1;
-	pfn = walk->work->contested[i];
+	pfn = work->contested[i];
 	slot = claim_slot(pfn);
 	if (slot) {
 		bpf_probe_read_kernel(&refcount, sizeof(refcount),
 				      (char *)vmemmap + pfn * STRUCT_PAGE +
 					      bpf_core_field_offset(struct page, _refcount));
 		if (refcount >= PINWATCH_PIN_BIAS && refcount < 2 * PINWATCH_PIN_BIAS) {
-			*slot = walk->owner << PINWATCH_TICK_BITS | walk->span.tick;
+			*slot = walk->owner << PINWATCH_TICK_BITS | walk->tick;
 			return 0;
 		}
 	}
 	/* In the run already: the last step of a bulk is filled up with its last page. */
-	if (pfn - walk->run.pfn < walk->span.nr_pages)
+	if (pfn - work->run.pfn < work->span.nr_pages)
 		return 0;
-	if (walk->span.nr_pages && pfn == walk->run.pfn + walk->span.nr_pages) {
-		walk->span.nr_pages++;
+	if (work->span.nr_pages && pfn == work->run.pfn + work->span.nr_pages) {
+		work->span.nr_pages++;
 		return 0;
 	}
 	note_run(walk);
-	walk->run.pfn = pfn;
-	walk->span.nr_pages = 1;
+	work->run.pfn = pfn;
+	work->span.nr_pages = 1;
 	return 0;
 }
 
@@ -340,7 +347,6 @@ static long claim_step(__u32 i, struct bulk_walk *walk)
 				continue;
 			}
 		}
-		/* Counted in memory, where the verifier does not follow it. */
 		at = work->nr_contested++;
 		barrier_var(at);
 		if (at < PINWATCH_PIN_BULK + PAGES_A_STEP)
@@ -370,10 +376,11 @@ static long claim_next_bulk(__u32 i, struct bulk_walk *walk)
 			.work = work,
 			.totals = walk->totals,
 			.owner = walk->owner,
-			.run = {.owner = walk->owner},
-			.span = {.tick = walk->tick},
+			.tick = walk->tick,
 		};
 
+		work->run = (struct claim_run_key){.owner = walk->owner};
+		work->span = (struct claim_run){.tick = walk->tick};
 		__sync_fetch_and_add(&walk->totals->contested, work->nr_contested);
 		bpf_loop(work->nr_contested, claim_contested, &slow, 0);
 		note_run(&slow);

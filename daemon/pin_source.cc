@@ -338,7 +338,7 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
   return absl::OkStatus();
 }
 
-absl::Status PinSource::ReadOwners(Timestamp now) {
+void PinSource::ReadOwners(Timestamp now) {
   owners_.clear();
   owner_keys_.clear();
   ForEach<pin_owner_key, pin_owner>(
@@ -347,7 +347,6 @@ absl::Status PinSource::ReadOwners(Timestamp now) {
         owners_.push_back(ToReading(key, owner, now));
         owner_keys_.push_back(key);
       });
-  return absl::OkStatus();
 }
 
 absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
@@ -359,9 +358,10 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
     return status;
   const uint64_t calls =
       reading.totals.long_term_calls + reading.totals.short_term_calls;
-  // Only calls change an owner's record.
-  if (calls != calls_read_)
-    if (absl::Status status = ReadOwners(now); !status.ok()) return status;
+  // Only calls change an owner's record; the last may still be under way.
+  const bool changed = calls != calls_read_;
+  if (changed || may_change_) ReadOwners(now);
+  may_change_ = changed;
   calls_read_ = calls;
   ReadRuns();
   AddMissingChunks();

@@ -76,7 +76,7 @@ class PinSource {
   absl::Status FillFreeOwners();
   absl::StatusOr<Chunk> MakeChunk();
   absl::Status ReadTotals(ClaimTotals& totals);
-  absl::Status ReadOwners(Timestamp now);
+  void ReadOwners(Timestamp now);
   void AddMissingChunks();
   uint64_t RecursionMisses() const;
 
@@ -89,6 +89,7 @@ class PinSource {
   std::vector<OwnerReading> owners_;
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
   uint64_t calls_read_ = 0;                // when owners_ was read
+  bool may_change_ = false;                // owners_, since
   uint64_t runs_read_ = 0;                 // claim_runs_changed then
   int64_t saturated_ns_ = 0;
 };
