@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/kernel_symbols.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -113,7 +115,9 @@ absl::StatusOr<KernelSymbols::Range> KernelSymbols::Find(absl::string_view name,
 }
 
 void KernelSymbols::FreeIfIdle(int64_t now_ns) {
-  if (is_loaded_ && now_ns - used_ns_ >= kIdleNs) Clear();
+  if (!is_loaded_ || now_ns - used_ns_ < kIdleNs) return;
+  Clear();
+  malloc_trim(0);  // glibc keeps what was freed in pieces of this size
 }
 
 void KernelSymbols::LoadIfDue(bool missed, int64_t now_ns) {
