@@ -13,12 +13,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "bpf/census.skel.h"
 #include "bpf/hotplug.skel.h"
 #include "bpf/migrate.skel.h"
 #include "daemon/clock.h"
+#include "daemon/processes.h"
 
 namespace pinwatch {
 namespace {
@@ -79,15 +78,6 @@ void AddCounts(const char* operation, const unsigned long long* by_errno,
   counts.push_back({operation, "other", other});
 }
 
-// The cgroup of a process in the unified hierarchy, or nothing.
-std::string CgroupOf(uint32_t pid) {
-  const std::string text =
-      ReadSmallFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or("");
-  for (absl::string_view line : absl::StrSplit(text, '\n'))
-    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
-  return "";
-}
-
 HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) {
   const int64_t age_ns = now.monotonic_ns - static_cast<int64_t>(from.begin_ns);
   const bool running = from.duration_ns == 0;
@@ -104,7 +94,7 @@ HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) {
       .pid = from.tgid,
       .tid = from.tid,
       .comm = std::string(from.comm, strnlen(from.comm, sizeof(from.comm))),
-      .cgroup = CgroupOf(from.tgid),
+      .cgroup = ReadCgroup("", from.tgid),
       .migrate_calls = from.migrate_calls,
       .succeeded_pages = from.succeeded_pages,
       .failed_pages = from.failed_pages};

@@ -187,7 +187,8 @@ void Loop::ReadClaims() {
     if (!reading.ok()) return reading.status();
     for (const OwnerReading& owner :
          aggregator_.SetClaims(now, *std::move(reading)))
-      aggregator_.owner_book().Add(owner, resolver_.Identify(owner));
+      aggregator_.owner_book().Add(owner,
+                                   resolver_.Identify(owner, now.monotonic_ns));
     return absl::OkStatus();
   });
 }
@@ -216,6 +217,7 @@ void Loop::CheckOwners() {
 void Loop::ForgetOwners() {
   const int64_t now = Now().monotonic_ns;
   next_forget_ns_ = now + kForgetEveryNs;
+  resolver_.FreeIfIdle(now);
   std::vector<uint32_t> ended;
   for (const auto& [id, owner] : aggregator_.owner_book().owners())
     if (owner.process.ended && owner.last.monotonic_ns < now - kForgetAfterNs)

@@ -2,36 +2,102 @@
 #include "daemon/owner_resolver.h"
 
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "daemon/host_files.h"
+#include "daemon/processes.h"
+#include "daemon/subsystem.h"
 
 namespace pinwatch {
+namespace {
 
-OwnerResolver::OwnerResolver(std::string root) : root_(std::move(root)) {}
+// Fields of /proc/PID/stat, by proc(5).
+constexpr size_t kFlags = 9;
+constexpr size_t kThreads = 20;
+constexpr size_t kStartTime = 22;
+constexpr size_t kVirtualSize = 23;
 
-Process OwnerResolver::ReadProcess(uint32_t pid, uint64_t start_boottime_ns,
-                                   const std::string& comm) const {
+constexpr uint64_t kKernelThread = 0x00200000;  // PF_KTHREAD
+
+// A process that waits to be reaped has no memory left and, of its threads,
+// only the first.
+bool IsZombie(const ProcStat& stat) {
+  uint64_t flags = 0, threads = 0, virtual_size = 0;
+  return stat.Get(kFlags, &flags) && !(flags & kKernelThread) &&
+         stat.Get(kThreads, &threads) && threads <= 1 &&
+         stat.Get(kVirtualSize, &virtual_size) && virtual_size == 0;
+}
+
+}  // namespace
+
+OwnerResolver::OwnerResolver(std::string root)
+    : root_(std::move(root)), kernel_symbols_(root_) {}
+
+Process OwnerResolver::Find(uint32_t pid, uint64_t start_boottime_ns,
+                            const std::string& comm) const {
+  // The name as it was at the first pin, should the process be gone.
   Process process{
       .pid = pid, .start_boottime_ns = start_boottime_ns, .comm = comm};
+  const absl::StatusOr<ProcessInfo> info = ReadProcess(root_, pid);
+  process.ended =
+      !info.ok() || !IsSameProcess(info->start_ticks, start_boottime_ns);
+  if (process.ended) return process;
+  process.comm = info->comm;
+  process.exe = info->exe;
+  process.cgroup = info->cgroup;
+  process.unit = info->unit;
   return process;
 }
 
-PinOwner OwnerResolver::Identify(const OwnerReading& reading) {
-  PinOwner owner{.process = ReadProcess(reading.pid, reading.start_boottime_ns,
-                                        reading.comm),
-                 .subsystem = "unknown"};
-  if (reading.via_pid != 0)
-    owner.via = ReadProcess(reading.via_pid, reading.via_start_boottime_ns,
-                            reading.via_comm);
+void OwnerResolver::NameKernelStack(const OwnerReading& reading, int64_t now_ns,
+                                    PinOwner& owner) {
+  std::vector<KernelSymbols::Symbol> stack;
   for (const uint64_t address : reading.kernel_stack)
-    owner.kernel_stack.push_back(absl::StrCat(absl::Hex(address)));
+    stack.push_back(kernel_symbols_.Resolve(address, now_ns));
+  CallSite site = FindCallSite(stack);
+  owner.call_site = std::move(site.function);
+  owner.subsystem = std::move(site.subsystem);
+  for (const KernelSymbols::Symbol& symbol : stack) {
+    // The programs that took the stack say nothing of who pins.
+    if (absl::StartsWith(symbol.name, "bpf_")) continue;
+    owner.kernel_stack.push_back(ToText(symbol));
+  }
+}
+
+// Costs a child process, so the many short-term owners go without.
+void OwnerResolver::NameUserStack(const OwnerReading& reading,
+                                  PinOwner& owner) {
+  if (!reading.long_term || reading.user_stack.empty()) return;
+  const uint32_t pid = reading.via_pid ? reading.via_pid : reading.pid;
+  const Process& process = owner.via ? *owner.via : owner.process;
+  if (process.ended) return;
+  const std::vector<UserSymbol> symbols =
+      user_symbols_.Resolve(static_cast<pid_t>(pid), reading.user_stack);
+  if (HasEnded(process)) return;
+  for (const UserSymbol& symbol : symbols)
+    owner.user_stack.push_back(ToText(symbol));
+}
+
+PinOwner OwnerResolver::Identify(const OwnerReading& reading, int64_t now_ns) {
+  PinOwner owner{
+      .process = Find(reading.pid, reading.start_boottime_ns, reading.comm)};
+  if (reading.via_pid != 0)
+    owner.via =
+        Find(reading.via_pid, reading.via_start_boottime_ns, reading.via_comm);
+  NameKernelStack(reading, now_ns, owner);
+  NameUserStack(reading, owner);
   return owner;
 }
 
 bool OwnerResolver::HasEnded(const Process& process) const {
-  return !ReadSmallFile(absl::StrCat(root_, "/proc/", process.pid, "/stat"))
-              .ok();
+  const absl::StatusOr<ProcStat> stat =
+      ProcStat::Read(absl::StrCat(root_, "/proc/", process.pid, "/stat"));
+  if (!stat.ok()) return true;
+  uint64_t start_ticks = 0;
+  return !stat->Get(kStartTime, &start_ticks) ||
+         !IsSameProcess(start_ticks, process.start_boottime_ns) ||
+         IsZombie(*stat);
 }
 
 }  // namespace pinwatch

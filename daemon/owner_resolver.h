@@ -4,28 +4,39 @@
 
 #include <string>
 
+#include "daemon/kernel_symbols.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
+#include "daemon/user_symbols.h"
 
 namespace pinwatch {
 
-// Finds out from /proc who owners are and what their call stacks mean.
+// Finds out from /proc who owners are and what their call stacks mean. For one
+// thread.
 class OwnerResolver {
  public:
   // `root` is the directory that /proc is in.
   explicit OwnerResolver(std::string root);
 
   // What can be known of a new owner; what its process took with it when it
-  // ended stays empty.
-  PinOwner Identify(const OwnerReading& reading);
+  // ended stays empty. `now_ns` is CLOCK_MONOTONIC.
+  PinOwner Identify(const OwnerReading& reading, int64_t now_ns);
 
   bool HasEnded(const Process& process) const;
 
+  // Gives back memory that nothing has needed for a while.
+  void FreeIfIdle(int64_t now_ns) { kernel_symbols_.FreeIfIdle(now_ns); }
+
  private:
-  Process ReadProcess(uint32_t pid, uint64_t start_boottime_ns,
-                      const std::string& comm) const;
+  Process Find(uint32_t pid, uint64_t start_boottime_ns,
+               const std::string& comm) const;
+  void NameKernelStack(const OwnerReading& reading, int64_t now_ns,
+                       PinOwner& owner);
+  void NameUserStack(const OwnerReading& reading, PinOwner& owner);
 
   const std::string root_;
+  KernelSymbols kernel_symbols_;
+  UserSymbols user_symbols_;
 };
 
 }  // namespace pinwatch

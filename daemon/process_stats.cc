@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -14,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "daemon/host_files.h"
+#include "daemon/processes.h"
 
 namespace pinwatch {
 namespace {
@@ -21,27 +21,6 @@ namespace {
 double TicksToSeconds(uint64_t ticks) {
   return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
-
-// The fields of /proc/PID/stat by their number in proc(5), from the third on.
-class StatFields {
- public:
-  // The second field, comm, is whatever the process chose: it may hold spaces
-  // and parentheses, so the last parenthesis is the only sure mark.
-  explicit StatFields(absl::string_view stat) {
-    const size_t end_of_comm = stat.rfind(')');
-    if (end_of_comm == absl::string_view::npos) return;
-    fields_ = absl::StrSplit(stat.substr(end_of_comm + 1), ' ',
-                             absl::SkipWhitespace());
-  }
-
-  bool Get(size_t number, uint64_t* value) const {
-    const size_t index = number - 3;
-    return index < fields_.size() && absl::SimpleAtoi(fields_[index], value);
-  }
-
- private:
-  std::vector<absl::string_view> fields_;
-};
 
 // The number that follows `key` on the first line that starts with it.
 std::optional<uint64_t> NumberOfLine(const std::string& path,
@@ -74,18 +53,15 @@ std::optional<uint64_t> CountEntries(const std::string& directory) {
 
 absl::StatusOr<ProcessStats> ReadProcessStats(const std::string& root) {
   const std::string path = root + "/proc/self/stat";
-  const absl::StatusOr<std::string> text = ReadSmallFile(path);
-  if (!text.ok()) return text.status();
+  const absl::StatusOr<ProcStat> stat = ProcStat::Read(path);
+  if (!stat.ok()) return stat.status();
 
-  const StatFields fields(*text);
   uint64_t user_ticks, system_ticks, start_ticks, resident_pages;
   ProcessStats stats;
-  if (!fields.Get(14, &user_ticks) || !fields.Get(15, &system_ticks) ||
-      !fields.Get(20, &stats.threads) || !fields.Get(22, &start_ticks) ||
-      !fields.Get(23, &stats.virtual_bytes) ||
-      !fields.Get(24, &resident_pages)) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": not understood: \"", *text, "\""));
+  if (!stat->Get(14, &user_ticks) || !stat->Get(15, &system_ticks) ||
+      !stat->Get(20, &stats.threads) || !stat->Get(22, &start_ticks) ||
+      !stat->Get(23, &stats.virtual_bytes) || !stat->Get(24, &resident_pages)) {
+    return absl::DataLossError(absl::StrCat(path, ": lacks a field"));
   }
   stats.cpu_seconds = TicksToSeconds(user_ticks + system_ticks);
   stats.resident_bytes =

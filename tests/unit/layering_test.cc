@@ -58,6 +58,12 @@ TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndInMain) {
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
 }
 
+TEST(Layering, BccIsNamedOnlyWhereUserStacksAreNamed) {
+  EXPECT_THAT(FilesThatInclude("daemon", "bcc/"),
+              ElementsAre("user_symbols.cc"));
+  EXPECT_THAT(FilesThatInclude("cli", "bcc/"), IsEmpty());
+}
+
 TEST(Layering, PrometheusAndTheHttpLibraryAreNamedOnlyInHttp) {
   EXPECT_THAT(FilesThatInclude("daemon", "prometheus/"),
               ElementsAre("http.cc"));
@@ -77,8 +83,9 @@ TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {
-  const std::set<std::string> state = {"snapshot.h", "source.h", "aggregator.h",
-                                       "aggregator.cc", "published.h"};
+  const std::set<std::string> state = {
+      "snapshot.h",  "source.h",         "aggregator.h", "aggregator.cc",
+      "published.h", "kernel_symbols.h", "subsystem.h",  "processes.h"};
   for (const auto& [file, includes] : IncludesBelow("daemon")) {
     if (!state.count(file)) continue;
     for (const char* reader : {"daemon/metrics.h", "daemon/http.h",
