@@ -25,6 +25,7 @@
 #include "absl/strings/str_replace.h"
 #include "daemon/health.h"
 #include "daemon/to_proto.h"
+#include "daemon/utf8.h"
 #include "pinwatch/v1/pinwatch.grpc.pb.h"
 
 namespace pinwatch {

@@ -4,42 +4,16 @@
 #include <google/protobuf/util/time_util.h>
 #include <string.h>
 
-#include <cstddef>
+#include <string>
 #include <vector>
+
+#include "daemon/utf8.h"
 
 namespace pinwatch {
 namespace {
 
 using google::protobuf::RepeatedPtrField;
 using google::protobuf::util::TimeUtil;
-
-constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
-// Length of the well-formed sequence that `text` starts with, 0 without one.
-// The bounds of the second byte shut out overlong forms and surrogates.
-size_t SequenceLength(std::string_view text) {
-  const auto in = [&](size_t i, unsigned low, unsigned high) {
-    const unsigned byte =
-        i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-    return low <= byte && byte <= high;
-  };
-  const auto tail = [&](size_t i) { return in(i, 0x80, 0xbf); };
-  if (in(0, 0x00, 0x7f)) return 1;
-  if (in(0, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
-  if (in(0, 0xe0, 0xef)) {
-    const bool second = in(0, 0xe0, 0xe0)   ? in(1, 0xa0, 0xbf)
-                        : in(0, 0xed, 0xed) ? in(1, 0x80, 0x9f)
-                                            : tail(1);
-    return second && tail(2) ? 3 : 0;
-  }
-  if (in(0, 0xf0, 0xf4)) {
-    const bool second = in(0, 0xf0, 0xf0)   ? in(1, 0x90, 0xbf)
-                        : in(0, 0xf4, 0xf4) ? in(1, 0x80, 0x8f)
-                                            : tail(1);
-    return second && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 google::protobuf::Timestamp ToProto(const Timestamp& time) {
   return TimeUtil::NanosecondsToTimestamp(time.realtime_ns);
@@ -208,17 +182,6 @@ v1::Zone ToProto(const Zone& zone) {
 }
 
 }  // namespace
-
-std::string ToUtf8(std::string_view text) {
-  std::string valid;
-  valid.reserve(text.size());
-  while (!text.empty()) {
-    const size_t length = SequenceLength(text);
-    valid += length ? text.substr(0, length) : kReplacement;
-    text.remove_prefix(length ? length : 1);
-  }
-  return valid;
-}
 
 v1::Snapshot ToProto(const Snapshot& snapshot) {
   v1::Snapshot out;

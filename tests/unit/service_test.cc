@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "daemon/to_proto.h"
+#include "daemon/utf8.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "pinwatch/v1/pinwatch.grpc.pb.h"
 #include "tests/unit/temp_tree.h"
