@@ -5,6 +5,7 @@
 #include <cassert>
 #include <functional>
 
+#include "daemon/names.h"
 #include "daemon/utf8.h"
 
 namespace pinwatch {
@@ -14,12 +15,6 @@ namespace {
 constexpr double kPageBytes = 4096;
 constexpr double kNsPerSecond = 1e9;
 constexpr size_t kMaxLabelBytes = 128;
-
-constexpr std::array<std::string_view, NR_PAGE_CLASSES> kPageClassNames = {
-    "free",     "movable",  "pinned_large", "pinned_exact", "pinned_loose",
-    "elevated", "biased",   "kernel",       "hugetlb",      "reserved",
-    "offline",  "poisoned", "unstable"};
-static_assert(!kPageClassNames.back().empty(), "a page class has no name");
 
 double Seconds(int64_t ns) { return static_cast<double>(ns) / kNsPerSecond; }
 
