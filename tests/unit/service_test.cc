@@ -854,5 +854,90 @@ TEST(ToProto, EveryFigureArrives) {
   EXPECT_EQ(proto.collectors(0).error(), "bad \xef\xbf\xbd");
 }
 
+TEST(ToProto, TextsOfOwnersAreMadeValid) {
+  const Process process = {.pid = 5,
+                           .start_boottime_ns = 6,
+                           .comm = "\xff",
+                           .exe = "\xfe",
+                           .cgroup = "\xfd",
+                           .unit = "\xfc",
+                           .ended = true};
+  Snapshot snapshot;
+  snapshot.owners = {{.id = 1,
+                      .long_term = true,
+                      .process = process,
+                      .via = process,
+                      .door = "\xff",
+                      .subsystem = "\xff",
+                      .call_site = "\xff",
+                      .kernel_stack = {"\xff", "a"},
+                      .user_stack = {"b", "\xff"},
+                      .calls = 7,
+                      .pages = 8,
+                      .first = {.realtime_ns = 9},
+                      .last = {.realtime_ns = 10},
+                      .holdings = {{.nid = 2,
+                                    .zone = "\xff",
+                                    .certainty = Certainty::kProbable,
+                                    .pins = {11, 12},
+                                    .since = {.realtime_ns = 13},
+                                    .since_exact = false}}}};
+  snapshot.attributions = {{.nid = 3,
+                            .zone = "\xff",
+                            .certainty = Certainty::kUnattributed,
+                            .reason = "\xff",
+                            .pins = {14, 15}}};
+  // Protobuf says so when a text is not valid, and fails.
+  const v1::Snapshot whole = ToWholeProto(snapshot);
+  v1::Snapshot back;
+  ASSERT_TRUE(back.ParseFromString(whole.SerializeAsString()));
+  const v1::PinOwner& owner = back.owners(0);
+  EXPECT_TRUE(owner.long_term());
+  for (const v1::Process& one : {owner.process(), owner.via()}) {
+    EXPECT_EQ(one.pid(), 5u);
+    EXPECT_EQ(one.start_boottime_ns(), 6u);
+    EXPECT_EQ(one.unit(), "\xef\xbf\xbd");
+    EXPECT_TRUE(one.ended());
+  }
+  EXPECT_EQ(owner.kernel_stack(1), "a");
+  EXPECT_EQ(owner.user_stack(0), "b");
+  EXPECT_EQ(owner.calls(), 7u);
+  EXPECT_EQ(owner.pages(), 8u);
+  EXPECT_EQ(owner.first().nanos(), 9);
+  EXPECT_EQ(owner.last().nanos(), 10);
+  EXPECT_EQ(owner.holdings(0).nid(), 2u);
+  EXPECT_EQ(owner.holdings(0).certainty(), v1::CERTAINTY_PROBABLE);
+  EXPECT_EQ(owner.holdings(0).pins().references(), 12u);
+  EXPECT_EQ(owner.holdings(0).since().nanos(), 13);
+  EXPECT_FALSE(owner.holdings(0).since_exact());
+  EXPECT_EQ(back.attributions(0).pins().pages(), 14u);
+  EXPECT_FALSE(back.has_claims()) << "not observable is not zero";
+  EXPECT_EQ(ToProto(snapshot).owners_size(), 0);
+}
+
+TEST(ToProto, EveryClaimTotalHasItsField) {
+  Snapshot snapshot;
+  snapshot.claims = ClaimTotals{.long_term_calls = 1,
+                                .short_term_calls = 2,
+                                .long_term_pages = 3,
+                                .short_term_pages = 4,
+                                .short_term_skipped = 5,
+                                .lost_busy = 6,
+                                .lost_recursion = 7,
+                                .lost_owners = 8,
+                                .lost_pages = 9,
+                                .owners = 10,
+                                .chunks = 11,
+                                .chunk_bytes = 12};
+  const v1::ClaimTotals claims = ToProto(snapshot).claims();
+  // They stand in the order of the struct.
+  const auto* fields = claims.GetDescriptor();
+  ASSERT_EQ(fields->field_count(), 12);
+  for (int i = 0; i < 12; ++i)
+    EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, fields->field(i)),
+              i + 1u)
+        << fields->field(i)->name();
+}
+
 }  // namespace
 }  // namespace pinwatch
