@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/health.h"
 
-#include <chrono>
 #include <optional>
 #include <string>
 
@@ -12,8 +11,6 @@ namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-
-constexpr std::chrono::milliseconds kPollInterval(200);
 
 bool IsHere(const std::string& service) {
   return service.empty() || service == v1::PinwatchService::service_full_name();
@@ -120,9 +117,8 @@ HealthCheckResponse::ServingStatus HealthService::Status() const {
 }
 
 void HealthService::WaitForSnapshot(std::stop_token stop) {
-  std::unique_lock lock(mutex_);
-  while (!stop.stop_requested() && !snapshots_->Get())
-    wake_.wait_for(lock, stop, kPollInterval, [] { return false; });
+  snapshots_->WaitForOther(nullptr, stop);
+  std::lock_guard lock(mutex_);
   for (Watcher* watcher : watchers_) watcher->Update();
 }
 

@@ -2,9 +2,9 @@
 #ifndef PINWATCH_DAEMON_HEALTH_H_
 #define PINWATCH_DAEMON_HEALTH_H_
 
-#include <condition_variable>
 #include <mutex>
 #include <set>
+#include <stop_token>
 #include <thread>
 
 #include "daemon/published.h"
@@ -42,7 +42,6 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   std::mutex mutex_;  // also guards what the watchers hold
   std::set<Watcher*> watchers_;
   bool stopped_ = false;
-  std::condition_variable_any wake_;
   std::jthread waiter_;  // ends with the first snapshot: none is taken back
 };
 

@@ -166,14 +166,18 @@ int Run(const Options& options) {
                         &published);
   if (!http.ok()) return Fail(kExitUnavailable, http.status());
 
-  const absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
-      GrpcServer::Start({.socket_path = options.socket_path,
-                         .socket_group = options.socket_group,
-                         .version = std::string(kVersion),
-                         .revision = std::string(kRevision)},
-                        &published, [&](int64_t max_age_ns, Answer answer) {
-                          loop.Ask(max_age_ns, std::move(answer));
-                        });
+  const absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start(
+      {.socket_path = options.socket_path,
+       .socket_group = options.socket_group,
+       .version = std::string(kVersion),
+       .revision = std::string(kRevision)},
+      &published,
+      [&](int64_t max_age_ns, Answer answer) {
+        loop.Ask(max_age_ns, std::move(answer));
+      },
+      [&](uint64_t block_id, BlockAnswer answer) {
+        loop.AskAboutBlock(block_id, std::move(answer));
+      });
   if (!grpc.ok()) return Fail(kExitUnavailable, grpc.status());
 
   for (const std::string& address : options.listen_addresses)

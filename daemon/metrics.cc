@@ -5,6 +5,9 @@
 #include <cassert>
 #include <functional>
 
+#include "daemon/names.h"
+#include "daemon/utf8.h"
+
 namespace pinwatch {
 namespace {
 
@@ -12,13 +15,6 @@ namespace {
 constexpr double kPageBytes = 4096;
 constexpr double kNsPerSecond = 1e9;
 constexpr size_t kMaxLabelBytes = 128;
-constexpr std::string_view kReplacement = "\uFFFD";
-
-constexpr std::array<std::string_view, NR_PAGE_CLASSES> kPageClassNames = {
-    "free",     "movable",  "pinned_large", "pinned_exact", "pinned_loose",
-    "elevated", "biased",   "kernel",       "hugetlb",      "reserved",
-    "offline",  "poisoned", "unstable"};
-static_assert(!kPageClassNames.back().empty(), "a page class has no name");
 
 double Seconds(int64_t ns) { return static_cast<double>(ns) / kNsPerSecond; }
 
@@ -483,33 +479,13 @@ static_assert(NamesAreUnique(kMetrics), "two metrics have the same name");
 constexpr const MetricDef& kSeriesDropped = *std::rbegin(kMetrics);
 static_assert(kSeriesDropped.name == "pinwatch_series_dropped");
 
-// The length of the UTF-8 character `text` starts with; 0 if it starts with
-// none. NUL counts as none: to many readers it is the end of the text.
-size_t CharacterLength(std::string_view text) {
-  const auto byte = [&](size_t i) -> unsigned {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-  };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const unsigned first = byte(0);
-  if (first >= 0x01 && first <= 0x7F) return 1;
-  if (!continues(1)) return 0;
-  if (first >= 0xC2 && first <= 0xDF) return 2;
-  if (!continues(2)) return 0;
-  const unsigned start = first << 8 | byte(1);
-  if (start >= 0xED'A0 && start <= 0xED'BF) return 0;  // surrogates
-  if (start >= 0xE0'A0 && start <= 0xEF'BF) return 3;
-  if (!continues(3)) return 0;
-  return start >= 0xF0'90 && start <= 0xF4'8F ? 4 : 0;
-}
-
-// Kernel strings hold any bytes, and one that is not UTF-8 makes Prometheus
-// refuse the whole scrape.
+// Valid UTF-8 without NUL, which to many readers is the end of the text.
 std::string CleanLabel(std::string_view text) {
   std::string clean;
   while (!text.empty()) {
-    const size_t length = CharacterLength(text);
+    const size_t length = text[0] ? Utf8Length(text) : 0;
     const std::string_view character =
-        length ? text.substr(0, length) : kReplacement;
+        length ? text.substr(0, length) : kReplacementCharacter;
     if (clean.size() + character.size() > kMaxLabelBytes) break;
     clean += character;
     text.remove_prefix(std::max<size_t>(length, 1));

@@ -2,8 +2,10 @@
 #ifndef PINWATCH_DAEMON_PUBLISHED_H_
 #define PINWATCH_DAEMON_PUBLISHED_H_
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <utility>
 
 namespace pinwatch {
@@ -14,8 +16,11 @@ template <typename T>
 class Published {
  public:
   void Set(std::shared_ptr<const T> value) {
-    std::lock_guard lock(mutex_);
-    value_ = std::move(value);
+    {
+      std::lock_guard lock(mutex_);
+      value_ = std::move(value);
+    }
+    changed_.notify_all();
   }
 
   // Null until the first Set.
@@ -24,8 +29,19 @@ class Published {
     return value_;
   }
 
+  // Waits for another value than `seen`, which may be null. Null when `stop`
+  // is requested before there is one.
+  std::shared_ptr<const T> WaitForOther(const std::shared_ptr<const T>& seen,
+                                        std::stop_token stop) const {
+    std::unique_lock lock(mutex_);
+    const bool is_other =
+        changed_.wait(lock, stop, [&] { return value_ != seen; });
+    return is_other && !stop.stop_requested() ? value_ : nullptr;
+  }
+
  private:
   mutable std::mutex mutex_;
+  mutable std::condition_variable_any changed_;
   std::shared_ptr<const T> value_;
 };
 

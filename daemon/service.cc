@@ -21,10 +21,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "daemon/health.h"
 #include "daemon/to_proto.h"
+#include "daemon/utf8.h"
+#include "daemon/watch.h"
 #include "pinwatch/v1/pinwatch.grpc.pb.h"
 
 namespace pinwatch {
@@ -38,6 +42,8 @@ constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr std::chrono::seconds kGrace(1);  // for open calls when it stops
+
+constexpr uint32_t kMaxOwnersAPage = 500;
 
 constexpr mode_t kUmask = 0117;  // a socket of mode 0660
 constexpr mode_t kDirectoryMode = 0755;
@@ -63,25 +69,32 @@ std::optional<int64_t> ToNs(const google::protobuf::Duration& duration) {
   return duration.seconds() * kNsPerSecond + duration.nanos();
 }
 
-// A GetSnapshot that waits for a look. The call may be cancelled, and deleted,
-// before the answer comes: the two share a slot, and who takes the call out of
-// it finishes it. It deletes itself in OnDone, as gRPC wants it.
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()),
+          ToUtf8(std::string(status.message()))};
+}
+
+// A call that waits for an answer of the thread that owns the state. The call
+// may be cancelled, and deleted, before the answer comes: the two share a slot,
+// and who takes the call out of it finishes it. It deletes itself in OnDone, as
+// gRPC wants it.
+template <typename Response>
 class WaitingCall final : public grpc::ServerUnaryReactor {
  public:
   using Slot = std::shared_ptr<std::atomic<WaitingCall*>>;
 
-  explicit WaitingCall(v1::GetSnapshotResponse* response)
+  explicit WaitingCall(Response* response)
       : response_(response),
         slot_(std::make_shared<std::atomic<WaitingCall*>>(this)) {}
 
   const Slot& slot() const { return slot_; }
 
-  static void Answer(const Slot& slot, const Snapshot* snapshot) {
+  // Finishes the call, if it still waits, with what `fill` makes of its
+  // response.
+  template <typename Fill>
+  static void Answer(const Slot& slot, Fill fill) {
     WaitingCall* const call = slot->exchange(nullptr);
-    if (!call) return;
-    if (snapshot) *call->response_->mutable_snapshot() = ToProto(*snapshot);
-    call->Finish(snapshot ? grpc::Status::OK
-                          : Unavailable("the daemon is stopping"));
+    if (call) call->Finish(fill(call->response_));
   }
 
   void OnCancel() override {
@@ -91,9 +104,29 @@ class WaitingCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
  private:
-  v1::GetSnapshotResponse* const response_;  // lives until Finish
+  Response* const response_;  // lives until Finish
   const Slot slot_;
 };
+
+// OK, or why nothing can be told of what rests on the fact.
+grpc::Status RequireFact(const Snapshot& snapshot, absl::string_view name,
+                         absl::string_view what) {
+  for (const Fact& fact : snapshot.facts)
+    if (fact.name == name && !fact.observable)
+      return {grpc::StatusCode::FAILED_PRECONDITION,
+              ToUtf8(absl::StrCat(what, " are not observable: ", fact.reason))};
+  return grpc::Status::OK;
+}
+
+// The least id that the page may begin with; nothing for a token we never gave.
+std::optional<uint64_t> FirstId(const std::string& page_token) {
+  if (page_token.empty()) return 0;
+  uint32_t last_id;
+  if (!absl::SimpleAtoi(page_token, &last_id) ||
+      page_token != absl::StrCat(last_id))
+    return std::nullopt;
+  return uint64_t{last_id} + 1;
+}
 
 // Sets the umask of the process while it lives.
 class ScopedUmask {
@@ -205,11 +238,13 @@ void SetLimits(grpc::ServerBuilder& builder) {
 class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
  public:
   Service(const ServiceOptions& options, const Published<Snapshot>* snapshots,
-          AskForLook ask)
+          AskForLook ask_for_look, AskForBlock ask_for_block)
       : version_(ToUtf8(options.version)),
         revision_(ToUtf8(options.revision)),
         snapshots_(snapshots),
-        ask_(std::move(ask)) {}
+        ask_for_look_(std::move(ask_for_look)),
+        ask_for_block_(std::move(ask_for_block)),
+        watchers_(snapshots) {}
 
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const v1::GetInfoRequest*,
@@ -225,6 +260,39 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(FillAttempts(response));
     return reactor;
+  }
+
+  grpc::ServerUnaryReactor* ListOwners(
+      grpc::CallbackServerContext* context,
+      const v1::ListOwnersRequest* request,
+      v1::ListOwnersResponse* response) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(FillOwners(*request, response));
+    return reactor;
+  }
+
+  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(
+      grpc::CallbackServerContext*, const v1::WatchRequest*) override {
+    return watchers_.Add();
+  }
+
+  // Ends the streams, which would end by themselves only with their clients.
+  void Stop() { watchers_.Stop(); }
+
+  grpc::ServerUnaryReactor* ExplainBlock(
+      grpc::CallbackServerContext*, const v1::ExplainBlockRequest* request,
+      v1::ExplainBlockResponse* response) override {
+    using Call = WaitingCall<v1::ExplainBlockResponse>;
+    auto* const call = new Call(response);
+    ask_for_block_(request->block(),
+                   [slot = call->slot()](absl::StatusOr<BlockReport> report) {
+                     Call::Answer(slot, [&](v1::ExplainBlockResponse* to) {
+                       if (!report.ok()) return ToGrpc(report.status());
+                       *to = ToProto(*report);
+                       return grpc::Status::OK;
+                     });
+                   });
+    return call;
   }
 
   grpc::ServerUnaryReactor* GetSnapshot(
@@ -255,11 +323,30 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   grpc::Status FillAttempts(v1::ListAttemptsResponse* response) const {
     const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
     if (!snapshot) return NoSnapshotYet();
-    for (const Fact& fact : snapshot->facts)
-      if (fact.name == "hotplug" && !fact.observable)
-        return {grpc::StatusCode::FAILED_PRECONDITION,
-                ToUtf8("attempts are not observable: " + fact.reason)};
+    if (const auto status = RequireFact(*snapshot, "hotplug", "attempts");
+        !status.ok())
+      return status;
     *response = ToAttemptsProto(*snapshot);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status FillOwners(const v1::ListOwnersRequest& request,
+                          v1::ListOwnersResponse* response) const {
+    const std::optional<uint64_t> first_id = FirstId(request.page_token());
+    if (!first_id)
+      return {grpc::StatusCode::INVALID_ARGUMENT,
+              "page_token is not one of ours: send the next_page_token of the "
+              "page before, or none for the first page"};
+    const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
+    if (!snapshot) return NoSnapshotYet();
+    if (const auto status = RequireFact(*snapshot, "claims", "owners");
+        !status.ok())
+      return status;
+    const uint32_t size = request.page_size();
+    *response =
+        ToOwnersProto(*snapshot, *first_id,
+                      size ? std::min(size, kMaxOwnersAPage) : kMaxOwnersAPage,
+                      request.holding());
     return grpc::Status::OK;
   }
 
@@ -272,25 +359,33 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
 
   grpc::ServerUnaryReactor* WaitForLook(int64_t max_age_ns,
                                         v1::GetSnapshotResponse* response) {
-    auto* const call = new WaitingCall(response);
-    ask_(max_age_ns,
-         [slot = call->slot()](std::shared_ptr<const Snapshot> snapshot) {
-           WaitingCall::Answer(slot, snapshot.get());
-         });
+    using Call = WaitingCall<v1::GetSnapshotResponse>;
+    auto* const call = new Call(response);
+    ask_for_look_(max_age_ns, [slot = call->slot()](
+                                  std::shared_ptr<const Snapshot> snapshot) {
+      Call::Answer(slot, [&](v1::GetSnapshotResponse* to) {
+        if (!snapshot) return Unavailable("the daemon is stopping");
+        *to->mutable_snapshot() = ToProto(*snapshot);
+        return grpc::Status::OK;
+      });
+    });
     return call;
   }
 
   const std::string version_;
   const std::string revision_;
   const Published<Snapshot>* const snapshots_;
-  const AskForLook ask_;
+  const AskForLook ask_for_look_;
+  const AskForBlock ask_for_block_;
+  Watchers watchers_;
 };
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     ServiceOptions options, const Published<Snapshot>* snapshots,
-    AskForLook ask) {
+    AskForLook ask_for_look, AskForBlock ask_for_block) {
   auto server = std::make_unique<GrpcServer>(
-      std::make_unique<Service>(options, snapshots, std::move(ask)),
+      std::make_unique<Service>(options, snapshots, std::move(ask_for_look),
+                                std::move(ask_for_block)),
       std::make_unique<HealthService>(snapshots));
   if (absl::Status status = server->Listen(options); !status.ok())
     return status;
@@ -333,6 +428,7 @@ absl::Status GrpcServer::Listen(const ServiceOptions& options) {
 void GrpcServer::Stop() {
   if (!server_) return;
   health_->Stop();
+  service_->Stop();
   // gRPC removes the socket as it stops to listen.
   server_->Shutdown(std::chrono::system_clock::now() + kGrace);
   server_.reset();

@@ -33,15 +33,15 @@ class GrpcServer {
   class Service;
 
  public:
-  // `snapshots` must outlive the server, and what `ask` refers to must too. An
-  // answer may come at any time, even after the server is gone.
+  // `snapshots` must outlive the server, and what the askers refer to must too.
+  // An answer may come at any time, even after the server is gone.
   //
   // AlreadyExists when another pinwatchd answers on the socket; NotFound when
   // there is no such group. While the socket is made, the umask of the process
   // is another.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
       ServiceOptions options, const Published<Snapshot>* snapshots,
-      AskForLook ask);
+      AskForLook ask_for_look, AskForBlock ask_for_block);
   GrpcServer(std::unique_ptr<Service> service,
              std::unique_ptr<HealthService> health);  // for Start alone
   ~GrpcServer();

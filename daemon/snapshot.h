@@ -21,7 +21,9 @@ struct Timestamp {
   int64_t realtime_ns = 0;
   int64_t monotonic_ns = 0;
 
-  bool operator==(const Timestamp&) const = default;
+  bool operator==(const Timestamp& other) const {
+    return monotonic_ns == other.monotonic_ns;
+  }
 };
 
 // Something pinwatch reads from the kernel, and whether this kernel lets it.
@@ -47,6 +49,8 @@ struct MigratetypePages {
   std::array<uint64_t, NR_PAGE_CLASSES> pages{};
   PinCount confirmed;  // the node's counter leaves no other reading
   PinCount possible;   // reads as pins, but plain references read the same
+
+  bool operator==(const MigratetypePages&) const = default;
 };
 
 // How much is known of who holds a pinned page. A claim says that a process
@@ -163,6 +167,8 @@ struct Zone {
   // By the census; empty where no block of the zone has been looked at.
   std::vector<MigratetypePages> migratetypes;
   std::optional<Timestamp> oldest_look;
+
+  bool operator==(const Zone&) const = default;
 };
 
 struct Node {
@@ -181,6 +187,8 @@ struct Node {
   // Counter less census over the last looks during which neither moved.
   std::optional<int64_t> drift_references;
   std::optional<Timestamp> drift_time;
+
+  bool operator==(const Node&) const = default;
 
   // Pin references held now, by the kernel's own count. Unknown when it gave
   // back more than it took: folio_add_pin takes without counting.
@@ -204,6 +212,8 @@ struct BlockCount {
   std::string zone;
   std::string state;
   uint64_t blocks = 0;
+
+  bool operator==(const BlockCount&) const = default;
 };
 
 struct Migrations {

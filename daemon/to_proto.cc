@@ -4,42 +4,19 @@
 #include <google/protobuf/util/time_util.h>
 #include <string.h>
 
-#include <cstddef>
+#include <algorithm>
+#include <set>
+#include <string>
 #include <vector>
+
+#include "daemon/names.h"
+#include "daemon/utf8.h"
 
 namespace pinwatch {
 namespace {
 
 using google::protobuf::RepeatedPtrField;
 using google::protobuf::util::TimeUtil;
-
-constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
-// Length of the well-formed sequence that `text` starts with, 0 without one.
-// The bounds of the second byte shut out overlong forms and surrogates.
-size_t SequenceLength(std::string_view text) {
-  const auto in = [&](size_t i, unsigned low, unsigned high) {
-    const unsigned byte =
-        i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-    return low <= byte && byte <= high;
-  };
-  const auto tail = [&](size_t i) { return in(i, 0x80, 0xbf); };
-  if (in(0, 0x00, 0x7f)) return 1;
-  if (in(0, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
-  if (in(0, 0xe0, 0xef)) {
-    const bool second = in(0, 0xe0, 0xe0)   ? in(1, 0xa0, 0xbf)
-                        : in(0, 0xed, 0xed) ? in(1, 0x80, 0x9f)
-                                            : tail(1);
-    return second && tail(2) ? 3 : 0;
-  }
-  if (in(0, 0xf0, 0xf4)) {
-    const bool second = in(0, 0xf0, 0xf0)   ? in(1, 0x90, 0xbf)
-                        : in(0, 0xf4, 0xf4) ? in(1, 0x80, 0x8f)
-                                            : tail(1);
-    return second && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 google::protobuf::Timestamp ToProto(const Timestamp& time) {
   return TimeUtil::NanosecondsToTimestamp(time.realtime_ns);
@@ -144,6 +121,129 @@ v1::Migrations ToProto(const Migrations& migrations) {
   return out;
 }
 
+v1::Certainty ToProto(Certainty certainty) {
+  static_assert(kNrCertainties == 5, "a certainty has no enumerator");
+  switch (certainty) {
+    case Certainty::kHeld:
+      return v1::CERTAINTY_HELD;
+    case Certainty::kShared:
+      return v1::CERTAINTY_SHARED;
+    case Certainty::kOneOf:
+      return v1::CERTAINTY_ONE_OF;
+    case Certainty::kProbable:
+      return v1::CERTAINTY_PROBABLE;
+    case Certainty::kUnattributed:
+      return v1::CERTAINTY_UNATTRIBUTED;
+  }
+  return v1::CERTAINTY_UNSPECIFIED;
+}
+
+v1::Verdict ToProto(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kUnknown:
+      return v1::VERDICT_UNKNOWN;
+    case Verdict::kRemovable:
+      return v1::VERDICT_REMOVABLE;
+    case Verdict::kRemovableAfterMigration:
+      return v1::VERDICT_REMOVABLE_AFTER_MIGRATION;
+    case Verdict::kBlockedByLongTermPins:
+      return v1::VERDICT_BLOCKED_BY_LONG_TERM_PINS;
+    case Verdict::kBlockedByShortTermPins:
+      return v1::VERDICT_BLOCKED_BY_SHORT_TERM_PINS;
+    case Verdict::kBlockedByPlainReferences:
+      return v1::VERDICT_BLOCKED_BY_PLAIN_REFERENCES;
+    case Verdict::kBlockedByKernelMemory:
+      return v1::VERDICT_BLOCKED_BY_KERNEL_MEMORY;
+    case Verdict::kAlreadyOffline:
+      return v1::VERDICT_ALREADY_OFFLINE;
+  }
+  return v1::VERDICT_UNSPECIFIED;
+}
+
+v1::PinAttribution ToProto(const PinAttribution& attribution) {
+  v1::PinAttribution out;
+  out.set_nid(attribution.nid);
+  out.set_zone(ToUtf8(attribution.zone));
+  out.set_certainty(ToProto(attribution.certainty));
+  out.set_reason(ToUtf8(attribution.reason));
+  *out.mutable_pins() = ToProto(attribution.pins);
+  return out;
+}
+
+v1::Process ToProto(const Process& process) {
+  v1::Process out;
+  out.set_pid(process.pid);
+  out.set_start_boottime_ns(process.start_boottime_ns);
+  out.set_comm(ToUtf8(process.comm));
+  out.set_exe(ToUtf8(process.exe));
+  out.set_cgroup(ToUtf8(process.cgroup));
+  out.set_unit(ToUtf8(process.unit));
+  out.set_ended(process.ended);
+  return out;
+}
+
+v1::PinHolding ToProto(const PinHolding& holding) {
+  v1::PinHolding out;
+  out.set_nid(holding.nid);
+  out.set_zone(ToUtf8(holding.zone));
+  out.set_certainty(ToProto(holding.certainty));
+  *out.mutable_pins() = ToProto(holding.pins);
+  *out.mutable_since() = ToProto(holding.since);
+  out.set_since_exact(holding.since_exact);
+  return out;
+}
+
+v1::PinOwner ToProto(const PinOwner& owner) {
+  v1::PinOwner out;
+  out.set_id(owner.id);
+  out.set_long_term(owner.long_term);
+  *out.mutable_process() = ToProto(owner.process);
+  if (owner.via) *out.mutable_via() = ToProto(*owner.via);
+  out.set_door(ToUtf8(owner.door));
+  out.set_subsystem(ToUtf8(owner.subsystem));
+  out.set_call_site(ToUtf8(owner.call_site));
+  for (const std::string& frame : owner.kernel_stack)
+    out.add_kernel_stack(ToUtf8(frame));
+  for (const std::string& frame : owner.user_stack)
+    out.add_user_stack(ToUtf8(frame));
+  out.set_calls(owner.calls);
+  out.set_pages(owner.pages);
+  *out.mutable_first() = ToProto(owner.first);
+  *out.mutable_last() = ToProto(owner.last);
+  for (const PinHolding& holding : owner.holdings)
+    *out.add_holdings() = ToProto(holding);
+  return out;
+}
+
+v1::ClaimTotals ToProto(const ClaimTotals& totals) {
+  v1::ClaimTotals out;
+  out.set_long_term_calls(totals.long_term_calls);
+  out.set_short_term_calls(totals.short_term_calls);
+  out.set_long_term_pages(totals.long_term_pages);
+  out.set_short_term_pages(totals.short_term_pages);
+  out.set_short_term_skipped(totals.short_term_skipped);
+  out.set_lost_busy(totals.lost_busy);
+  out.set_lost_recursion(totals.lost_recursion);
+  out.set_lost_owners(totals.lost_owners);
+  out.set_lost_pages(totals.lost_pages);
+  out.set_owners(totals.owners);
+  out.set_chunks(totals.chunks);
+  out.set_chunk_bytes(totals.chunk_bytes);
+  return out;
+}
+
+v1::BlockingPage ToProto(const BlockingPage& page) {
+  v1::BlockingPage out;
+  out.set_pfn(page.pfn);
+  out.set_nr_pages(page.nr_pages);
+  out.set_page_class(std::string(kPageClassNames[page.page]));
+  out.set_refcount(page.refcount);
+  out.set_pins(page.pins);
+  out.set_certainty(ToProto(page.certainty));
+  for (const uint32_t owner : page.owners) out.add_owners(owner);
+  return out;
+}
+
 v1::Attempt ToProto(const HotplugAttempt& attempt) {
   v1::Attempt out;
   out.set_operation(attempt.operation);
@@ -163,6 +263,8 @@ v1::Attempt ToProto(const HotplugAttempt& attempt) {
   out.set_migrate_calls(attempt.migrate_calls);
   out.set_succeeded_pages(attempt.succeeded_pages);
   out.set_failed_pages(attempt.failed_pages);
+  for (const BlockingPage& page : attempt.blockers)
+    *out.add_blockers() = ToProto(page);
   return out;
 }
 
@@ -209,17 +311,6 @@ v1::Zone ToProto(const Zone& zone) {
 
 }  // namespace
 
-std::string ToUtf8(std::string_view text) {
-  std::string valid;
-  valid.reserve(text.size());
-  while (!text.empty()) {
-    const size_t length = SequenceLength(text);
-    valid += length ? text.substr(0, length) : kReplacement;
-    text.remove_prefix(length ? length : 1);
-  }
-  return valid;
-}
-
 v1::Snapshot ToProto(const Snapshot& snapshot) {
   v1::Snapshot out;
   out.set_generation(snapshot.generation);
@@ -232,6 +323,31 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   *out.mutable_census() = ToProto(snapshot.census);
   Convert(snapshot.facts, out.mutable_facts());
   Convert(snapshot.collectors, out.mutable_collectors());
+  Convert(snapshot.attributions, out.mutable_attributions());
+  if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  return out;
+}
+
+v1::Snapshot ToWholeProto(const Snapshot& snapshot) {
+  v1::Snapshot out = ToProto(snapshot);
+  Convert(snapshot.owners, out.mutable_owners());
+  Convert(snapshot.attempts, out.mutable_attempts());
+  return out;
+}
+
+v1::Difference ToProto(const Difference& difference) {
+  v1::Difference out;
+  out.set_generation(difference.generation);
+  *out.mutable_time() = ToProto(difference.time);
+  Convert(difference.nodes, out.mutable_nodes());
+  Convert(difference.zones, out.mutable_zones());
+  Convert(difference.owners, out.mutable_owners());
+  Convert(difference.attributions, out.mutable_attributions());
+  Convert(difference.attempts, out.mutable_attempts());
+  Convert(difference.blocks, out.mutable_blocks());
+  Convert(difference.migrations, out.mutable_migrations());
+  for (const int nid : difference.nodes_gone) out.add_nodes_gone(nid);
+  for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
   return out;
 }
 
@@ -240,6 +356,48 @@ v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot) {
   Convert(snapshot.attempts, out.mutable_attempts());
   Convert(snapshot.attempt_counts, out.mutable_counts());
   out.set_stories_lost(snapshot.attempts_untold);
+  std::set<uint32_t> named;
+  for (const HotplugAttempt& attempt : snapshot.attempts)
+    for (const BlockingPage& page : attempt.blockers)
+      named.insert(page.owners.begin(), page.owners.end());
+  for (const PinOwner& owner : snapshot.owners)
+    if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
+  return out;
+}
+
+v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
+                                     uint64_t first_id, size_t size,
+                                     bool holding) {
+  v1::ListOwnersResponse out;
+  Convert(snapshot.attributions, out.mutable_attributions());
+  if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  auto owner = std::lower_bound(
+      snapshot.owners.begin(), snapshot.owners.end(), first_id,
+      [](const PinOwner& one, uint64_t id) { return one.id < id; });
+  for (; owner != snapshot.owners.end(); ++owner) {
+    if (holding && owner->holdings.empty()) continue;
+    if (static_cast<size_t>(out.owners_size()) == size) {
+      out.set_next_page_token(std::to_string(out.owners().rbegin()->id()));
+      break;
+    }
+    *out.add_owners() = ToProto(*owner);
+  }
+  return out;
+}
+
+v1::ExplainBlockResponse ToProto(const BlockReport& report) {
+  v1::ExplainBlockResponse out;
+  out.set_block(report.block.id);
+  out.set_state(ToUtf8(report.block.state));
+  if (report.block.nid >= 0) out.set_nid(report.block.nid);
+  out.set_zone(ToUtf8(report.block.zone));
+  out.set_verdict(ToProto(report.verdict));
+  out.set_reason(ToUtf8(report.reason));
+  if (report.look) *out.mutable_look() = ToProto(*report.look);
+  Convert(report.migratetypes, out.mutable_migratetypes());
+  Convert(report.attributions, out.mutable_attributions());
+  Convert(report.owners, out.mutable_owners());
+  Convert(report.blockers, out.mutable_blockers());
   return out;
 }
 

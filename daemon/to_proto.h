@@ -2,26 +2,36 @@
 #ifndef PINWATCH_DAEMON_TO_PROTO_H_
 #define PINWATCH_DAEMON_TO_PROTO_H_
 
-#include <string>
-#include <string_view>
+#include <cstdint>
 
+#include "daemon/difference.h"
 #include "daemon/snapshot.h"
 #include "pinwatch/v1/pinwatch.pb.h"
 
 namespace pinwatch {
 
-// `text` with U+FFFD for each byte that is not part of well-formed UTF-8. A
-// string field must be valid, or clients fail to read the whole message; what
-// the kernel hands out need not be.
-std::string ToUtf8(std::string_view text);
-
+// Without owners and attempts, which have questions of their own.
 v1::Snapshot ToProto(const Snapshot& snapshot);
+
+// With them.
+v1::Snapshot ToWholeProto(const Snapshot& snapshot);
+
+v1::Difference ToProto(const Difference& difference);
 
 // What a snapshot tells of the host; the daemon's version is not in it.
 v1::GetInfoResponse ToInfoProto(const Snapshot& snapshot);
 
 // Answers ListAttempts.
 v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot);
+
+// Answers ListOwners with `size` owners at most, of those whose id is
+// `first_id` or more.
+v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
+                                     uint64_t first_id, size_t size,
+                                     bool holding);
+
+// Answers ExplainBlock.
+v1::ExplainBlockResponse ToProto(const BlockReport& report);
 
 }  // namespace pinwatch
 

@@ -421,12 +421,13 @@ class CommandTest : public testing::Test {
       snapshot.host.hostname = "db17";
       published_.Set(std::make_shared<const Snapshot>(snapshot));
     }
-    auto server = GrpcServer::Start({.socket_path = path_, .version = "0.1.0"},
-                                    &published_,
-                                    [this](int64_t max_age_ns, Answer answer) {
-                                      asked_ages_ns_.push_back(max_age_ns);
-                                      answer(published_.Get());
-                                    });
+    auto server = GrpcServer::Start(
+        {.socket_path = path_, .version = "0.1.0"}, &published_,
+        [this](int64_t max_age_ns, Answer answer) {
+          asked_ages_ns_.push_back(max_age_ns);
+          answer(published_.Get());
+        },
+        [](uint64_t, BlockAnswer) {});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }

@@ -73,7 +73,8 @@ TEST(Layering, PrometheusAndTheHttpLibraryAreNamedOnlyInHttp) {
 
 TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
   EXPECT_THAT(FilesThatInclude("daemon", "grpc"),
-              IsSubsetOf({"service.cc", "service.h", "health.cc", "health.h"}));
+              IsSubsetOf({"service.cc", "service.h", "health.cc", "health.h",
+                          "watch.cc", "watch.h"}));
 }
 
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {

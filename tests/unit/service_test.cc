@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "daemon/to_proto.h"
+#include "daemon/utf8.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "pinwatch/v1/pinwatch.grpc.pb.h"
 #include "tests/unit/temp_tree.h"
@@ -63,6 +64,22 @@ class Questions {
     };
   }
 
+  AskForBlock BlockAsker() {
+    return [this](uint64_t block_id, BlockAnswer answer) {
+      std::lock_guard lock(mutex_);
+      asked_of_blocks_.emplace_back(block_id, std::move(answer));
+      changed_.notify_all();
+    };
+  }
+
+  std::pair<uint64_t, BlockAnswer> TakeOfBlock() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !asked_of_blocks_.empty(); });
+    auto question = std::move(asked_of_blocks_.back());
+    asked_of_blocks_.pop_back();
+    return question;
+  }
+
   // Waits for a question and takes it.
   std::pair<int64_t, Answer> Take() {
     std::unique_lock lock(mutex_);
@@ -81,6 +98,7 @@ class Questions {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::pair<int64_t, Answer>> asked_;
+  std::vector<std::pair<uint64_t, BlockAnswer>> asked_of_blocks_;
 };
 
 // A bound socket; with a backlog it listens as a daemon that lives does.
@@ -111,7 +129,8 @@ class ServiceTest : public testing::Test {
                                      .socket_group = group,
                                      .version = "0.1.0",
                                      .revision = "0123abc"},
-                                    &published_, questions_.Asker());
+                                    &published_, questions_.Asker(),
+                                    questions_.BlockAsker());
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     return absl::OkStatus();
@@ -139,6 +158,22 @@ class ServiceTest : public testing::Test {
     request.mutable_max_age()->set_seconds(seconds);
     request.mutable_max_age()->set_nanos(nanos);
     return GetSnapshot(request, timeout_ms);
+  }
+
+  grpc::Status ListOwners(const v1::ListOwnersRequest& request,
+                          v1::ListOwnersResponse* response) {
+    grpc::ClientContext context;
+    context.set_deadline(After(10'000));
+    return stub_->ListOwners(&context, request, response);
+  }
+
+  grpc::Status ExplainBlock(uint64_t block, v1::ExplainBlockResponse* response,
+                            int timeout_ms = 10'000) {
+    grpc::ClientContext context;
+    context.set_deadline(After(timeout_ms));
+    v1::ExplainBlockRequest request;
+    request.set_block(block);
+    return stub_->ExplainBlock(&context, request, response);
   }
 
   grpc::Status Check(const std::string& service,
@@ -242,12 +277,213 @@ TEST_F(ServiceTest, AttemptsAreRefusedWhereTheKernelHidesThem) {
   EXPECT_EQ(status.error_message(), "attempts are not observable: locked down");
 }
 
+TEST_F(ServiceTest, AttemptsNameTheOwnersOfTheirBlockers) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.attempts = {{.operation = "offline",
+                        .error = 16,
+                        .blockers = {{.pfn = 0x1234,
+                                      .nr_pages = 512,
+                                      .page = PAGE_PINNED_LARGE,
+                                      .refcount = -1,
+                                      .pins = 2,
+                                      .certainty = Certainty::kShared,
+                                      .owners = {3, 9, 17}}}}};
+  snapshot.owners = {{.id = 2}, {.id = 3}, {.id = 9}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  grpc::ClientContext context;
+  v1::ListAttemptsResponse response;
+  ASSERT_TRUE(stub_->ListAttempts(&context, {}, &response).ok());
+  const v1::BlockingPage& page = response.attempts(0).blockers(0);
+  EXPECT_EQ(page.pfn(), 0x1234u);
+  EXPECT_EQ(page.nr_pages(), 512u);
+  EXPECT_EQ(page.page_class(), "pinned_large");
+  EXPECT_EQ(page.refcount(), -1);
+  EXPECT_EQ(page.pins(), 2u);
+  EXPECT_EQ(page.certainty(), v1::CERTAINTY_SHARED);
+  EXPECT_THAT(page.owners(), testing::ElementsAre(3, 9, 17));
+  ASSERT_EQ(response.owners_size(), 2) << "17 is not known any more";
+  EXPECT_EQ(response.owners(0).id(), 3u);
+  EXPECT_EQ(response.owners(1).id(), 9u);
+}
+
+TEST_F(ServiceTest, OwnersComeInPagesById) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  for (uint32_t id = 2; id <= 2 * 1007; id += 2)
+    snapshot.owners.push_back({.id = id});
+  snapshot.attributions = {{.zone = "Normal", .pins = {23, 23}}};
+  snapshot.claims = ClaimTotals{.owners = 1007};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+
+  v1::ListOwnersResponse page;
+  ASSERT_TRUE(ListOwners({}, &page).ok());
+  EXPECT_EQ(page.owners_size(), 500);
+  EXPECT_EQ(page.next_page_token(), "1000");
+  EXPECT_EQ(page.attributions(0).pins().pages(), 23u);
+  EXPECT_EQ(page.claims().owners(), 1007u);
+
+  v1::ListOwnersRequest request;
+  request.set_page_size(100'000);
+  request.set_page_token("1000");
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  EXPECT_EQ(page.owners_size(), 500);
+  EXPECT_EQ(page.owners(0).id(), 1002u);
+  EXPECT_EQ(page.next_page_token(), "2000");
+
+  request.set_page_token("2000");
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  EXPECT_EQ(page.owners_size(), 7);
+  EXPECT_EQ(page.next_page_token(), "");
+
+  // Exactly as many as fit are the last page.
+  request.set_page_size(7);
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  EXPECT_EQ(page.owners_size(), 7);
+  EXPECT_EQ(page.next_page_token(), "");
+}
+
+TEST_F(ServiceTest, PagesGoOnAfterTheirOwnersWent) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.owners = {{.id = 1}, {.id = 2}, {.id = 3}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  v1::ListOwnersRequest request;
+  request.set_page_size(2);
+  v1::ListOwnersResponse page;
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  ASSERT_EQ(page.next_page_token(), "2");
+  snapshot.owners = {{.id = 1}, {.id = 3}, {.id = UINT32_MAX}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  request.set_page_token(page.next_page_token());
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  ASSERT_EQ(page.owners_size(), 2);
+  EXPECT_EQ(page.owners(0).id(), 3u);
+  request.set_page_token("4294967295");
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  EXPECT_EQ(page.owners_size(), 0);
+}
+
+TEST_F(ServiceTest, OwnersThatHoldNothingMayBeLeftOut) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  const PinHolding holding = {.zone = "Normal", .pins = {23, 23}};
+  snapshot.owners = {{.id = 1},
+                     {.id = 2, .holdings = {holding}},
+                     {.id = 3},
+                     {.id = 4, .holdings = {holding}},
+                     {.id = 5}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  v1::ListOwnersRequest request;
+  request.set_holding(true);
+  request.set_page_size(1);
+  v1::ListOwnersResponse page;
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  ASSERT_EQ(page.owners_size(), 1);
+  EXPECT_EQ(page.owners(0).id(), 2u);
+  request.set_page_token(page.next_page_token());
+  ASSERT_TRUE(ListOwners(request, &page).ok());
+  ASSERT_EQ(page.owners_size(), 1);
+  EXPECT_EQ(page.owners(0).id(), 4u);
+  EXPECT_EQ(page.next_page_token(), "");
+}
+
+TEST_F(ServiceTest, PageTokensOfOthersAreRefused) {
+  published_.Set(SomeSnapshot(1));
+  Start();
+  for (const char* token :
+       {"x", "-1", "+1", " 1", "01", "1 ", "4294967296", "1.0", "\xc3\xbc"}) {
+    v1::ListOwnersRequest request;
+    request.set_page_token(token);
+    v1::ListOwnersResponse page;
+    const grpc::Status status = ListOwners(request, &page);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << token;
+    EXPECT_EQ(status.error_message(),
+              "page_token is not one of ours: send the next_page_token of the "
+              "page before, or none for the first page");
+  }
+}
+
+TEST_F(ServiceTest, OwnersAreRefusedWhereTheKernelHidesThem) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.facts = {{.name = "claims", .reason = "no BTF"}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  v1::ListOwnersResponse page;
+  const grpc::Status status = ListOwners({}, &page);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(status.error_message(), "owners are not observable: no BTF");
+}
+
+TEST_F(ServiceTest, ABlockIsExplainedByWhoOwnsTheState) {
+  Start();
+  std::jthread owner([&] {
+    const auto [block, answer] = questions_.TakeOfBlock();
+    EXPECT_EQ(block, 42u);
+    answer(BlockReport{
+        .block = {.id = 42, .state = "online", .nid = 1, .zone = "Movable"},
+        .verdict = Verdict::kBlockedByLongTermPins,
+        .reason = "23 pages are pinned for long",
+        .look = Timestamp{.realtime_ns = 5 * kNsPerSecond},
+        .migratetypes = {{.migratetype = "movable"}},
+        .attributions = {{.zone = "Movable", .certainty = Certainty::kHeld}},
+        .owners = {{.id = 7}},
+        .blockers = {{.pfn = 23, .page = PAGE_PINNED_EXACT}}});
+  });
+  v1::ExplainBlockResponse response;
+  ASSERT_TRUE(ExplainBlock(42, &response).ok());
+  EXPECT_EQ(response.block(), 42u);
+  EXPECT_EQ(response.state(), "online");
+  EXPECT_EQ(response.nid(), 1u);
+  EXPECT_EQ(response.zone(), "Movable");
+  EXPECT_EQ(response.verdict(), v1::VERDICT_BLOCKED_BY_LONG_TERM_PINS);
+  EXPECT_EQ(response.reason(), "23 pages are pinned for long");
+  EXPECT_EQ(response.look().seconds(), 5);
+  EXPECT_EQ(response.migratetypes(0).migratetype(), "movable");
+  EXPECT_EQ(response.attributions(0).certainty(), v1::CERTAINTY_HELD);
+  EXPECT_EQ(response.owners(0).id(), 7u);
+  EXPECT_EQ(response.blockers(0).page_class(), "pinned_exact");
+}
+
+TEST_F(ServiceTest, WhyABlockCannotBeExplainedIsPassedOn) {
+  Start();
+  for (const auto& [status, code] :
+       std::vector<std::pair<absl::Status, grpc::StatusCode>>{
+           {absl::NotFoundError("no memory42 \xff"),
+            grpc::StatusCode::NOT_FOUND},
+           {absl::FailedPreconditionError("no census"),
+            grpc::StatusCode::FAILED_PRECONDITION},
+           {absl::UnavailableError("stopping"),
+            grpc::StatusCode::UNAVAILABLE}}) {
+    std::jthread owner(
+        [&, status = status] { questions_.TakeOfBlock().second(status); });
+    v1::ExplainBlockResponse response;
+    const grpc::Status answer = ExplainBlock(42, &response);
+    EXPECT_EQ(answer.error_code(), code);
+    if (code == grpc::StatusCode::NOT_FOUND) {
+      EXPECT_EQ(answer.error_message(), "no memory42 \xef\xbf\xbd");
+    }
+  }
+}
+
+TEST_F(ServiceTest, AnExplanationAfterTheDeadlineIsDropped) {
+  Start();
+  v1::ExplainBlockResponse response;
+  EXPECT_EQ(ExplainBlock(42, &response, 50).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  questions_.TakeOfBlock().second(BlockReport{});
+}
+
 TEST_F(ServiceTest, NothingIsTheAnswerBeforeTheFirstSnapshot) {
   Start();
+  v1::ListOwnersResponse owners;
+  grpc::ClientContext watch_context;
+  const auto watch = stub_->Watch(&watch_context, {});
   grpc::ClientContext context;
   v1::GetInfoResponse info;
   for (const grpc::Status& status :
-       {GetSnapshot({}), stub_->GetInfo(&context, {}, &info)}) {
+       {GetSnapshot({}), stub_->GetInfo(&context, {}, &info),
+        ListOwners({}, &owners), watch->Finish()}) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
     EXPECT_EQ(status.error_message(),
               "no snapshot yet: the first census is under way");
@@ -276,8 +512,9 @@ TEST_F(ServiceTest, WithAnAgeTheAnswerIsAwaited) {
 }
 
 TEST_F(ServiceTest, AnAnswerMayComeBeforeTheAskerReturns) {
-  server_ = *GrpcServer::Start({.socket_path = path_}, &published_,
-                               [](int64_t, Answer answer) { answer(nullptr); });
+  server_ = *GrpcServer::Start(
+      {.socket_path = path_}, &published_,
+      [](int64_t, Answer answer) { answer(nullptr); }, questions_.BlockAsker());
   stub_ = v1::PinwatchService::NewStub(
       grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
   const grpc::Status status = GetFreshSnapshot(0, 0);
@@ -615,6 +852,91 @@ TEST(ToProto, EveryFigureArrives) {
               100u + c);
   EXPECT_EQ(proto.migrations(0).thp_split(), 6u);
   EXPECT_EQ(proto.collectors(0).error(), "bad \xef\xbf\xbd");
+}
+
+TEST(ToProto, TextsOfOwnersAreMadeValid) {
+  const Process process = {.pid = 5,
+                           .start_boottime_ns = 6,
+                           .comm = "\xff",
+                           .exe = "\xfe",
+                           .cgroup = "\xfd",
+                           .unit = "\xfc",
+                           .ended = true};
+  Snapshot snapshot;
+  snapshot.owners = {{.id = 1,
+                      .long_term = true,
+                      .process = process,
+                      .via = process,
+                      .door = "\xff",
+                      .subsystem = "\xff",
+                      .call_site = "\xff",
+                      .kernel_stack = {"\xff", "a"},
+                      .user_stack = {"b", "\xff"},
+                      .calls = 7,
+                      .pages = 8,
+                      .first = {.realtime_ns = 9},
+                      .last = {.realtime_ns = 10},
+                      .holdings = {{.nid = 2,
+                                    .zone = "\xff",
+                                    .certainty = Certainty::kProbable,
+                                    .pins = {11, 12},
+                                    .since = {.realtime_ns = 13},
+                                    .since_exact = false}}}};
+  snapshot.attributions = {{.nid = 3,
+                            .zone = "\xff",
+                            .certainty = Certainty::kUnattributed,
+                            .reason = "\xff",
+                            .pins = {14, 15}}};
+  // Protobuf says so when a text is not valid, and fails.
+  const v1::Snapshot whole = ToWholeProto(snapshot);
+  v1::Snapshot back;
+  ASSERT_TRUE(back.ParseFromString(whole.SerializeAsString()));
+  const v1::PinOwner& owner = back.owners(0);
+  EXPECT_TRUE(owner.long_term());
+  for (const v1::Process& one : {owner.process(), owner.via()}) {
+    EXPECT_EQ(one.pid(), 5u);
+    EXPECT_EQ(one.start_boottime_ns(), 6u);
+    EXPECT_EQ(one.unit(), "\xef\xbf\xbd");
+    EXPECT_TRUE(one.ended());
+  }
+  EXPECT_EQ(owner.kernel_stack(1), "a");
+  EXPECT_EQ(owner.user_stack(0), "b");
+  EXPECT_EQ(owner.calls(), 7u);
+  EXPECT_EQ(owner.pages(), 8u);
+  EXPECT_EQ(owner.first().nanos(), 9);
+  EXPECT_EQ(owner.last().nanos(), 10);
+  EXPECT_EQ(owner.holdings(0).nid(), 2u);
+  EXPECT_EQ(owner.holdings(0).certainty(), v1::CERTAINTY_PROBABLE);
+  EXPECT_EQ(owner.holdings(0).pins().references(), 12u);
+  EXPECT_EQ(owner.holdings(0).since().nanos(), 13);
+  EXPECT_FALSE(owner.holdings(0).since_exact());
+  EXPECT_EQ(back.attributions(0).pins().pages(), 14u);
+  EXPECT_FALSE(back.has_claims()) << "not observable is not zero";
+  EXPECT_EQ(ToProto(snapshot).owners_size(), 0);
+}
+
+TEST(ToProto, EveryClaimTotalHasItsField) {
+  Snapshot snapshot;
+  snapshot.claims = ClaimTotals{.long_term_calls = 1,
+                                .short_term_calls = 2,
+                                .long_term_pages = 3,
+                                .short_term_pages = 4,
+                                .short_term_skipped = 5,
+                                .lost_busy = 6,
+                                .lost_recursion = 7,
+                                .lost_owners = 8,
+                                .lost_pages = 9,
+                                .owners = 10,
+                                .chunks = 11,
+                                .chunk_bytes = 12};
+  const v1::ClaimTotals claims = ToProto(snapshot).claims();
+  // They stand in the order of the struct.
+  const auto* fields = claims.GetDescriptor();
+  ASSERT_EQ(fields->field_count(), 12);
+  for (int i = 0; i < 12; ++i)
+    EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, fields->field(i)),
+              i + 1u)
+        << fields->field(i)->name();
 }
 
 }  // namespace

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/difference.h"
+
+#include <cstring>
+#include <functional>
+#include <map>
+#include <tuple>
+#include <type_traits>
+
+namespace pinwatch {
+namespace {
+
+// What tells elements of one kind apart.
+auto Key(const Node& node) { return node.nid; }
+auto Key(const Zone& zone) { return std::tie(zone.nid, zone.name); }
+auto Key(const PinOwner& owner) { return owner.id; }
+auto Key(const HotplugAttempt& attempt) {
+  return std::tie(attempt.begin.monotonic_ns, attempt.tid, attempt.block_id,
+                  attempt.operation);
+}
+auto Key(const Migrations& migrations) {
+  return std::tie(migrations.reason, migrations.mode);
+}
+auto Key(const PinAttribution& pins) {
+  return std::tie(pins.nid, pins.zone, pins.certainty, pins.reason);
+}
+auto Key(const BlockCount& count) {
+  return std::tie(count.nid, count.zone, count.state);
+}
+
+// Whether it is not worth telling that `a` has become `b`.
+template <typename T>
+bool IsSame(const T& a, const T& b) {
+  return a == b;
+}
+bool IsSame(Node a, const Node& b) {
+  a.drift_time = b.drift_time;
+  return a == b;
+}
+bool IsSame(Zone a, const Zone& b) {
+  a.oldest_look = b.oldest_look;
+  return a == b;
+}
+bool IsSame(HotplugAttempt a, const HotplugAttempt& b) {
+  if (b.running) a.duration_ns = b.duration_ns;
+  return a == b;
+}
+bool IsSame(const Migrations& a, const Migrations& b) {
+  static_assert(std::has_unique_object_representations_v<migrate_counters>);
+  return !std::memcmp(&a.counters, &b.counters, sizeof(a.counters));
+}
+
+template <typename T>
+auto ByKey(const std::vector<T>& elements) {
+  std::map<decltype(Key(elements[0])), const T*> by_key;
+  for (const T& element : elements) by_key.emplace(Key(element), &element);
+  return by_key;
+}
+
+template <typename T>
+std::vector<T> Changed(const std::vector<T>& from, const std::vector<T>& to) {
+  const auto before = ByKey(from);
+  std::vector<T> changed;
+  for (const T& element : to) {
+    const auto it = before.find(Key(element));
+    if (it == before.end() || !IsSame(*it->second, element))
+      changed.push_back(element);
+  }
+  return changed;
+}
+
+template <typename T>
+std::vector<T> Gone(const std::vector<T>& from, const std::vector<T>& to) {
+  const auto after = ByKey(to);
+  std::vector<T> gone;
+  for (const T& element : from)
+    if (!after.count(Key(element))) gone.push_back(element);
+  return gone;
+}
+
+// Changed, and with the figure set to nothing what is gone.
+template <typename T, typename Figure>
+std::vector<T> ChangedOrGone(const std::vector<T>& from,
+                             const std::vector<T>& to, Figure T::*figure) {
+  std::vector<T> changed = Changed(from, to);
+  for (T& gone : Gone(from, to)) {
+    gone.*figure = {};
+    changed.push_back(std::move(gone));
+  }
+  return changed;
+}
+
+}  // namespace
+
+bool Difference::empty() const {
+  return nodes.empty() && zones.empty() && owners.empty() && attempts.empty() &&
+         migrations.empty() && attributions.empty() && blocks.empty() &&
+         nodes_gone.empty() && owners_gone.empty();
+}
+
+Difference Diff(const Snapshot& from, const Snapshot& to) {
+  Difference difference{
+      .generation = to.generation,
+      .time = to.time,
+      .nodes = Changed(from.nodes, to.nodes),
+      .zones = Changed(from.zones, to.zones),
+      .owners = Changed(from.owners, to.owners),
+      .attempts = Changed(from.attempts, to.attempts),
+      .migrations = Changed(from.migrations, to.migrations),
+      .attributions = ChangedOrGone(from.attributions, to.attributions,
+                                    &PinAttribution::pins),
+      .blocks = ChangedOrGone(from.blocks, to.blocks, &BlockCount::blocks),
+  };
+  for (const Node& node : Gone(from.nodes, to.nodes))
+    difference.nodes_gone.push_back(node.nid);
+  for (const PinOwner& owner : Gone(from.owners, to.owners))
+    difference.owners_gone.push_back(owner.id);
+  return difference;
+}
+
+}  // namespace pinwatch

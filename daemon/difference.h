@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_DIFFERENCE_H_
+#define PINWATCH_DAEMON_DIFFERENCE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "daemon/snapshot.h"
+
+namespace pinwatch {
+
+// What leads from one snapshot to a later one of the same daemon. Times of
+// looks and how long an attempt has run are no difference by themselves.
+struct Difference {
+  uint64_t generation = 0;  // of the snapshot it leads to, as is the time
+  Timestamp time;
+  // What is new or changed.
+  std::vector<Node> nodes;
+  std::vector<Zone> zones;
+  std::vector<PinOwner> owners;
+  std::vector<HotplugAttempt> attempts;
+  std::vector<Migrations> migrations;
+  // The same; what is gone has 0 pages, or 0 blocks.
+  std::vector<PinAttribution> attributions;
+  std::vector<BlockCount> blocks;
+  // What is gone. Zones go with their node; attempts that are no longer kept
+  // are not told.
+  std::vector<int> nodes_gone;
+  std::vector<uint32_t> owners_gone;
+
+  // Whether nothing is told but generation and time.
+  bool empty() const;
+};
+
+Difference Diff(const Snapshot& from, const Snapshot& to);
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_DIFFERENCE_H_
