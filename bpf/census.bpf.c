@@ -54,6 +54,13 @@ char page_pair[2 * STRUCT_PAGE];
 /* The pages of the run that are listed: census_result.nr_listed of them. */
 struct census_page census_pages[PINWATCH_CENSUS_PAGES];
 
+/*
+ * Of the pinned page at hand what is known only where it is classified. Here
+ * and not in struct walk, where each value would be a state of its own to the
+ * verifier.
+ */
+struct census_page pinned_page;
+
 /* The fields of a struct page that the census goes by. */
 struct page_view {
 	__u64 flags;
@@ -77,11 +84,6 @@ struct walk {
 	__u64 pageblock; /* number of the pageblock that migratetype is of */
 	__u32 migratetype;
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
-	/* Of the page at hand, for the list. */
-	__u64 head_pfn;
-	__s64 pins;
-	__s32 refcount;
-	__u32 page_flags; /* CENSUS_PAGE_* */
 };
 
 /* A page flag; 0 where this kernel is built without it. */
@@ -167,7 +169,7 @@ static __always_inline bool is_user_page(const struct page_view *page)
  * data explain is no pin; a pin is 1,024 references of what remains.
  */
 static __always_inline enum page_class
-classify_user_page(struct walk *walk, const struct page_view *page, struct census_cell *cell)
+classify_user_page(const struct walk *walk, const struct page_view *page, struct census_cell *cell)
 {
 	__s64 surplus = (__s64)page->refcount - (page->mapcount + 1);
 	__u64 pins, rest;
@@ -181,7 +183,7 @@ classify_user_page(struct walk *walk, const struct page_view *page, struct censu
 	pins = (__u64)surplus / PINWATCH_PIN_BIAS;
 	if (!pins)
 		return PAGE_ELEVATED;
-	walk->pins = pins;
+	pinned_page.pins = pins;
 	rest = (__u64)surplus % PINWATCH_PIN_BIAS;
 	if (rest > PINWATCH_PIN_SLACK) {
 		cell->loose_pin_refs += pins;
@@ -191,7 +193,7 @@ classify_user_page(struct walk *walk, const struct page_view *page, struct censu
 	return PAGE_PINNED_EXACT;
 }
 
-static __always_inline enum page_class classify_small_page(struct walk *walk,
+static __always_inline enum page_class classify_small_page(const struct walk *walk,
 							   const struct page_view *page,
 							   enum page_kind kind,
 							   struct census_cell *cell)
@@ -298,11 +300,12 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	*nr_pages = end - walk->pfn;
 	kind = kind_of(&head);
 	pincount = folio_pincount(walk, pair, head_pfn, order);
-	walk->head_pfn = head_pfn;
-	walk->refcount = head.refcount;
-	walk->page_flags = CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
 	if (pincount > 0 && head.refcount >= pincount) {
-		walk->pins = pincount;
+		pinned_page.head_pfn = head_pfn;
+		pinned_page.pins = pincount;
+		pinned_page.refcount = head.refcount;
+		pinned_page.flags =
+			CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
 		if (head_pfn == walk->pfn)
 			cell->large_pin_refs += pincount;
 		return PAGE_PINNED_LARGE;
@@ -367,33 +370,51 @@ static __always_inline __u32 read_migratetype(const struct walk *walk)
 	return word & (PINWATCH_MAX_MIGRATETYPES - 1);
 }
 
+/* Pages of each class that the run has listed. */
+__u32 nr_listed_of[16];
+_Static_assert(NR_PAGE_CLASSES <= 16, "a class has no counter");
+
 /*
  * Lists a page that is neither free nor movable: always where there may be a
- * pin, of the other classes the first ones.
+ * pin, of the other classes the first ones. Not static, so that the verifier
+ * goes through it once and not for every way that leads to it.
  */
-static __always_inline void list_page(const struct walk *walk, enum page_class class,
-				      __u64 nr_pages, const struct census_cell *cell)
+__noinline int list_page(__u64 pfn, __u32 class, __u64 nr_pages, __s32 refcount, __u32 flags)
 {
 	struct census_result *result = &census_result;
 	struct census_page *listed;
 	__u32 at = result->nr_listed;
 
-	if (class != PAGE_PINNED_LARGE && class != PAGE_PINNED_EXACT &&
-	    class != PAGE_PINNED_LOOSE && class != PAGE_BIASED && class != PAGE_UNSTABLE &&
-	    cell->pages[class] >= PINWATCH_LISTED_PER_CLASS)
-		return;
 	if (at >= PINWATCH_CENSUS_PAGES)
-		return;
+		return 0;
+	if (nr_listed_of[class & 15] >= PINWATCH_LISTED_PER_CLASS && class != PAGE_PINNED_LARGE &&
+	    class != PAGE_PINNED_EXACT && class != PAGE_PINNED_LOOSE && class != PAGE_BIASED &&
+	    class != PAGE_UNSTABLE)
+		return 0;
+	nr_listed_of[class & 15]++;
 	barrier_var(at);
 	listed = &census_pages[at & (PINWATCH_CENSUS_PAGES - 1)];
-	listed->pfn = walk->pfn;
-	listed->head_pfn = walk->head_pfn;
-	listed->pins = walk->pins;
-	listed->refcount = walk->refcount;
+	if (class == PAGE_PINNED_LARGE) {
+		*listed = pinned_page;
+	} else {
+		listed->head_pfn = pfn;
+		listed->pins = class == PAGE_PINNED_EXACT || class == PAGE_PINNED_LOOSE
+				       ? pinned_page.pins
+				       : 0;
+		listed->refcount = refcount;
+		listed->flags = flags;
+	}
+	listed->pfn = pfn;
 	listed->nr_pages = nr_pages;
 	listed->page_class = class;
-	listed->flags = walk->page_flags;
 	result->nr_listed = at + 1;
+	return 0;
+}
+
+static __always_inline __u32 list_flags(const struct page_view *page)
+{
+	return (page->mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0) |
+	       (page->mapcount >= 0 ? CENSUS_PAGE_MAPPED : 0);
 }
 
 static __always_inline long census_step(__u32 step, struct walk *walk)
@@ -429,11 +450,6 @@ static __always_inline long census_step(__u32 step, struct walk *walk)
 		walk->migratetype = read_migratetype(walk);
 	}
 	cell = &result->cells[walk->migratetype & (PINWATCH_MAX_MIGRATETYPES - 1)];
-	walk->head_pfn = walk->pfn;
-	walk->pins = 0;
-	walk->refcount = page.refcount;
-	walk->page_flags = (page.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0) |
-			   (page.mapcount >= 0 ? CENSUS_PAGE_MAPPED : 0);
 	if (is_plain(walk, &page)) {
 		class = classify_small_page(walk, &page, KIND_NONE, cell);
 	} else {
@@ -443,7 +459,7 @@ static __always_inline long census_step(__u32 step, struct walk *walk)
 	}
 	if (class < NR_PAGE_CLASSES) {
 		if (class > PAGE_MOVABLE)
-			list_page(walk, class, nr_pages, cell);
+			list_page(walk->pfn, class, nr_pages, page.refcount, list_flags(&page));
 		cell->pages[class] += nr_pages;
 	}
 	walk->pfn += nr_pages;
@@ -489,6 +505,7 @@ static __always_inline bool census_begins(const struct census_request *request, 
 	__builtin_memset(result->cells, 0, sizeof(result->cells));
 	result->steps = 0;
 	result->nr_listed = 0;
+	__builtin_memset(nr_listed_of, 0, sizeof(nr_listed_of));
 	result->status = CENSUS_ABSENT;
 	result->next_pfn = walk->end_pfn;
 	bpf_probe_read_kernel(&walk->vmemmap, sizeof(walk->vmemmap), &vmemmap_base);
@@ -510,42 +527,41 @@ static __always_inline int census_ends(struct walk *walk)
 	return 0;
 }
 
-static long census_callback(__u32 step, struct walk *walk)
+static struct walk census_walk;
+
+/*
+ * Global, so that the verifier goes through it once: of a static function it
+ * follows every way anew, round by round.
+ */
+__noinline int census_global_step(__u32 step)
 {
-	return census_step(step, walk);
+	return census_step(step, &census_walk);
+}
+
+static long census_callback(__u32 step, void *unused)
+{
+	return census_global_step(step) ? 1 : 0;
 }
 
 SEC("?syscall")
 int census__bulk(struct census_request *request)
 {
-	struct walk walk;
-
-	if (!census_begins(request, &walk))
+	if (!census_begins(request, &census_walk))
 		return 0;
-	bpf_loop(PINWATCH_CENSUS_PAGES, census_callback, &walk, 0);
-	return census_ends(&walk);
+	bpf_loop(PINWATCH_CENSUS_PAGES, census_callback, 0, 0);
+	return census_ends(&census_walk);
 }
 
-/*
- * Linux v5.17 added bpf_loop(). Before it the verifier goes through every turn of
- * a loop; but it goes through a global function once, whoever calls it how often.
- */
-static struct walk bounded_walk;
-
-__noinline int census_bounded_step(__u32 step)
-{
-	return census_step(step, &bounded_walk);
-}
-
+/* Linux v5.17 added bpf_loop(). */
 SEC("?raw_tp")
 int census__bounded(struct census_request *request)
 {
-	if (!census_begins(request, &bounded_walk))
+	if (!census_begins(request, &census_walk))
 		return 0;
 	for (__u32 step = 0; step < PINWATCH_CENSUS_PAGES; step++)
-		if (census_bounded_step(step))
+		if (census_global_step(step))
 			break;
-	return census_ends(&bounded_walk);
+	return census_ends(&census_walk);
 }
 
 struct cpu_walk {

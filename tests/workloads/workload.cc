@@ -22,6 +22,8 @@ namespace {
 
 constexpr uint64_t kPagemapPresent = 1ULL << 63;
 constexpr uint64_t kPagemapPfnMask = (1ULL << 55) - 1;
+constexpr uint64_t kKpfCompoundHead = 1ULL << 15;
+constexpr uint64_t kKpfThp = 1ULL << 22;
 constexpr size_t kMaxFixedBufferSize = 1ULL << 30;
 
 volatile sig_atomic_t stop_requested = 0;
@@ -89,6 +91,19 @@ char* MapAnonymous(size_t nr_pages) {
   return Map(nr_pages, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
+char* MapHugePages(size_t nr_huge_pages) {
+  const size_t size = nr_huge_pages * kHugePageSize;
+  void* data = mmap(nullptr, size + kHugePageSize, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) Fail("mmap", "ask for fewer pages");
+  const uintptr_t address = reinterpret_cast<uintptr_t>(data);
+  char* aligned = static_cast<char*>(data) + (-address & (kHugePageSize - 1));
+  if (madvise(aligned, size, MADV_HUGEPAGE) != 0)
+    Fail("madvise(MADV_HUGEPAGE)",
+         "the kernel needs CONFIG_TRANSPARENT_HUGEPAGE");
+  return aligned;
+}
+
 char* MapShared(int fd, size_t nr_pages) {
   return Map(nr_pages, MAP_SHARED, fd);
 }
@@ -127,6 +142,30 @@ std::vector<uint64_t> ReadPfns(const char* data, size_t nr_pages) {
   }
   close(pagemap);
   return pfns;
+}
+
+std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages) {
+  const std::string advice =
+      "is transparent_hugepage/enabled never, or memory fragmented?";
+  const int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) Fail("open /proc/kpageflags", "needs CAP_SYS_ADMIN");
+  std::vector<uint64_t> heads;
+  for (size_t huge = 0; huge < nr_huge_pages; ++huge) {
+    const std::vector<uint64_t> pfns =
+        ReadPfns(data + huge * kHugePageSize, kPagesPerHugePage);
+    for (size_t i = 0; i < pfns.size(); ++i)
+      if (pfns[i] != pfns[0] + i || pfns[0] % kPagesPerHugePage != 0)
+        Fail("memory is not one huge page", advice, EINVAL);
+    uint64_t flags = 0;
+    const off_t offset = static_cast<off_t>(pfns[0] * sizeof(flags));
+    if (pread(fd, &flags, sizeof(flags), offset) != sizeof(flags))
+      Fail("read /proc/kpageflags", "needs CAP_SYS_ADMIN");
+    if (!(flags & kKpfThp) || !(flags & kKpfCompoundHead))
+      Fail("memory is contiguous but no huge page", advice, EINVAL);
+    heads.push_back(pfns[0]);
+  }
+  close(fd);
+  return heads;
 }
 
 size_t CountDifferences(const std::vector<uint64_t>& a,

@@ -42,6 +42,9 @@ char* MapAnonymous(size_t nr_pages);
 // The same for the first `nr_pages` pages of `fd`, shared.
 char* MapShared(int fd, size_t nr_pages);
 
+// Anonymous memory, not yet touched, for whole transparent huge pages.
+char* MapHugePages(size_t nr_huge_pages);
+
 // A memfd of `nr_pages` pages.
 int CreateMemfd(size_t nr_pages);
 
@@ -55,6 +58,9 @@ void DrainLruBatches();
 
 // The pfns of present pages, from /proc/self/pagemap.
 std::vector<uint64_t> ReadPfns(const char* data, size_t nr_pages);
+
+// The head pfns of memory that must consist of whole transparent huge pages.
+std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages);
 
 size_t CountDifferences(const std::vector<uint64_t>& a,
                         const std::vector<uint64_t>& b);
