@@ -1,25 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attempts_table.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "cli/proto_time.h"
 #include "cli/text.h"
+#include "cli/words.h"
 
 namespace pinwatch {
 namespace {
 
+constexpr size_t kWidth = 80;
 constexpr size_t kAskerWidth = 17;
-
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) +
-         absl::Nanoseconds(time.nanos());
-}
-
-absl::Duration ToDuration(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) +
-         absl::Nanoseconds(duration.nanos());
-}
+constexpr int kMaxBlockers = 3;
 
 void AddRow(std::string& text, absl::string_view began, absl::string_view block,
             absl::string_view operation, absl::string_view result,
@@ -29,10 +25,19 @@ void AddRow(std::string& text, absl::string_view began, absl::string_view block,
                         block, operation, result, took, failed, asker);
 }
 
-// "sh(4711)": the name is cut, the number never.
-std::string Asker(const v1::Attempt& attempt) {
-  const std::string pid = absl::StrCat("(", attempt.pid(), ")");
-  return Fit(attempt.comm(), kAskerWidth - pid.size()) + pid;
+// The first pages that were in the way, below the row of their attempt.
+void AddBlockers(std::string& text, const v1::Attempt& attempt,
+                 const OwnersById& owners) {
+  const int shown = std::min(attempt.blockers_size(), kMaxBlockers);
+  for (int i = 0; i < shown; ++i)
+    absl::StrAppend(&text,
+                    Fit(absl::StrCat("          ",
+                                     BlockerText(attempt.blockers(i), owners)),
+                        kWidth),
+                    "\n");
+  if (const int more = attempt.blockers_size() - shown)
+    absl::StrAppend(&text, "          and ", more,
+                    " more pages in the way; -o json shows them\n");
 }
 
 // "offline: 3 ok, 7 EBUSY", or nothing where none ended.
@@ -58,13 +63,16 @@ std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
            "started\n";
   std::string text;
   AddRow(text, "BEGAN", "BLOCK", "WANTED", "RESULT", "TOOK", "FAILED", "ASKER");
-  for (const v1::Attempt& attempt : attempts.attempts())
+  const OwnersById owners = ById(attempts.owners());
+  for (const v1::Attempt& attempt : attempts.attempts()) {
     AddRow(text, Age(now - ToTime(attempt.begin())),
            Fit(absl::StrCat("memory", attempt.block()), 12),
            Fit(attempt.operation(), 7),
            attempt.running() ? "running" : Fit(attempt.outcome(), 8),
            Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
-           Asker(attempt));
+           NameWithPid(attempt.comm(), attempt.pid(), kAskerWidth));
+    AddBlockers(text, attempt, owners);
+  }
   absl::StrAppend(&text,
                   "BEGAN: ago; FAILED: pages that did not move, in every round "
                   "of migration\n\n",

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -20,6 +21,11 @@
 
 namespace pinwatch {
 namespace {
+
+using Stub = v1::PinwatchService::Stub;
+
+// Some ten thousand owners with their stacks.
+constexpr int kMaxReceiveBytes = 64 * 1024 * 1024;
 
 constexpr char kIsItRunning[] =
     "is pinwatchd running? systemctl status pinwatchd";
@@ -66,12 +72,13 @@ absl::StatusOr<int> OpenSocket(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<std::unique_ptr<v1::PinwatchService::Stub>> Connect(
-    const std::string& path) {
+absl::StatusOr<std::unique_ptr<Stub>> Connect(const std::string& path) {
   const absl::StatusOr<int> fd = OpenSocket(path);
   if (!fd.ok()) return fd.status();
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   return v1::PinwatchService::NewStub(
-      grpc::CreateInsecureChannelFromFd("pinwatchd", *fd));
+      grpc::CreateCustomInsecureChannelFromFd("pinwatchd", *fd, arguments));
 }
 
 absl::Status CallError(const grpc::Status& status, const Question& question) {
@@ -93,6 +100,23 @@ absl::Status CallError(const grpc::Status& status, const Question& question) {
   }
 }
 
+std::chrono::system_clock::time_point Deadline(const Question& question) {
+  return absl::ToChronoTime(absl::Now() + question.timeout);
+}
+
+// One call of the stub's `method`.
+template <typename Request, typename Response>
+absl::Status Call(Stub& stub,
+                  grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                               const Request&, Response*),
+                  const Question& question,
+                  std::chrono::system_clock::time_point deadline,
+                  const Request& request, Response* response) {
+  grpc::ClientContext context;
+  context.set_deadline(deadline);
+  return CallError((stub.*method)(&context, request, response), question);
+}
+
 void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
   max_age->set_seconds(absl::IDivDuration(age, absl::Seconds(1), &age));
   max_age->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(age)));
@@ -100,38 +124,96 @@ void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
 
 }  // namespace
 
-absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
-  const auto stub = Connect(question.socket_path);
-  if (!stub.ok()) return stub.status();
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + question.timeout));
-  v1::ListAttemptsResponse response;
-  const grpc::Status status = (*stub)->ListAttempts(&context, {}, &response);
-  if (!status.ok()) return CallError(status, question);
-  return response;
-}
-
 absl::StatusOr<Answers> Ask(const Question& question) {
-  const auto deadline = absl::ToChronoTime(absl::Now() + question.timeout);
+  const auto deadline = Deadline(question);
   const auto stub = Connect(question.socket_path);
   if (!stub.ok()) return stub.status();
 
   v1::GetSnapshotRequest request;
   if (question.max_age) SetMaxAge(*question.max_age, request.mutable_max_age());
   v1::GetSnapshotResponse response;
-  grpc::ClientContext snapshot_context;
-  snapshot_context.set_deadline(deadline);
-  grpc::Status status =
-      (*stub)->GetSnapshot(&snapshot_context, request, &response);
-  if (!status.ok()) return CallError(status, question);
+  absl::Status status =
+      Call(**stub, &Stub::GetSnapshot, question, deadline, request, &response);
+  if (!status.ok()) return status;
 
   Answers answers;
   answers.snapshot = std::move(*response.mutable_snapshot());
-  grpc::ClientContext info_context;
-  info_context.set_deadline(deadline);
-  status = (*stub)->GetInfo(&info_context, {}, &answers.info);
-  if (!status.ok()) return CallError(status, question);
+  status = Call(**stub, &Stub::GetInfo, question, deadline, {}, &answers.info);
+  if (!status.ok()) return status;
   return answers;
+}
+
+absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  v1::ListAttemptsResponse response;
+  const absl::Status status = Call(**stub, &Stub::ListAttempts, question,
+                                   Deadline(question), {}, &response);
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::StatusOr<v1::ListOwnersResponse> AskHolders(const Question& question) {
+  const auto deadline = Deadline(question);
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  v1::ListOwnersRequest request;
+  request.set_holding(true);
+  v1::ListOwnersResponse all;
+  do {
+    v1::ListOwnersResponse page;
+    const absl::Status status =
+        Call(**stub, &Stub::ListOwners, question, deadline, request, &page);
+    if (!status.ok()) return status;
+    // All pages tell the totals; those of the last one count.
+    all.clear_attributions();
+    all.MergeFrom(page);
+    all.set_next_page_token(page.next_page_token());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
+                                                  uint64_t block) {
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  v1::ExplainBlockRequest request;
+  request.set_block(block);
+  v1::ExplainBlockResponse response;
+  const absl::Status status = Call(**stub, &Stub::ExplainBlock, question,
+                                   Deadline(question), request, &response);
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::Status Watch(
+    const Question& question,
+    const std::function<absl::Status(const v1::WatchResponse&)>& tell) {
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  // A daemon that answers this in time will send the first message too; after
+  // that there may be nothing to tell for hours.
+  v1::GetInfoResponse info;
+  absl::Status status =
+      Call(**stub, &Stub::GetInfo, question, Deadline(question), {}, &info);
+  if (!status.ok()) return status;
+
+  grpc::ClientContext context;
+  const auto reader = (*stub)->Watch(&context, {});
+  v1::WatchResponse message;
+  while (status.ok() && reader->Read(&message)) status = tell(message);
+  if (!status.ok()) {
+    context.TryCancel();
+    reader->Finish();
+    return status;
+  }
+  const grpc::Status end = reader->Finish();
+  if (end.ok() || end.error_code() == grpc::StatusCode::UNAVAILABLE)
+    return absl::UnavailableError(
+        absl::StrCat("pinwatchd on ", question.socket_path,
+                     " has gone: ", end.error_message()));
+  return CallError(end, question);
 }
 
 }  // namespace pinwatch

@@ -2,6 +2,8 @@
 #ifndef PINWATCH_CLI_CLIENT_H_
 #define PINWATCH_CLI_CLIENT_H_
 
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -27,6 +29,24 @@ struct Answers {
 // or is not ready, PermissionDenied where the socket may not be opened; else
 // the code of the call that failed. The message tells a user what to do.
 absl::StatusOr<Answers> Ask(const Question& question);
+
+// Asks for the owners that hold something now, all pages of them. The errors
+// are those of Ask, and FailedPrecondition where claims are not observable.
+absl::StatusOr<v1::ListOwnersResponse> AskHolders(const Question& question);
+
+// Asks for a look at one memory block. The errors are those of Ask, NotFound
+// where there is no such block, and FailedPrecondition where blocks or the
+// census are not observable.
+absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
+                                                  uint64_t block);
+
+// Calls `tell` with each message of a stream of changes, until it returns an
+// error, which is then the answer, or the stream ends. The timeout is for the
+// daemon to answer at all. The errors are those of Ask; Unavailable also when
+// the daemon goes, ResourceExhausted when too many watch already.
+absl::Status Watch(
+    const Question& question,
+    const std::function<absl::Status(const v1::WatchResponse&)>& tell);
 
 // Asks for the attempts to take memory blocks offline and online. The errors
 // are those of Ask, and FailedPrecondition where the kernel hides attempts.

@@ -12,15 +12,19 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "cli/attempts_table.h"
+#include "cli/block_table.h"
 #include "cli/client.h"
 #include "cli/json.h"
 #include "cli/status_table.h"
 #include "cli/text.h"
+#include "cli/top_table.h"
+#include "cli/watch_log.h"
 
 namespace pinwatch {
 namespace {
@@ -35,12 +39,7 @@ constexpr double kMaxTimeoutSeconds = 86'400;
 constexpr int kMinWidth = 40;
 constexpr int kWidth = 80;
 
-constexpr char kFooter[] =
-    "JSON: one object, {\"info\": GetInfoResponse, \"snapshot\": Snapshot}, "
-    "with the\nnames of pinwatch.proto. 64-bit counts are numbers. What is not "
-    "known is absent,\nnot 0:\n"
-    "  pinwatch status -o json | jq "
-    "'.snapshot.nodes[].outstanding_references'\n\n"
+constexpr char kExitCodes[] =
     "Exit codes: 0 success, 2 wrong usage, 69 pinwatchd is not there or does "
     "not\nanswer, 70 it refused, 74 output failed, 77 no permission on the "
     "socket.";
@@ -51,12 +50,99 @@ struct Options {
   std::string output = "table";
   bool fresh = false;
   bool no_color = false;
-  bool attempts = false;  // the subcommand; otherwise it is status
+  std::string by;      // of top
+  size_t rows = 20;    // of top
+  uint64_t block = 0;  // of explain
+  // The subcommand.
+  int (*run)(const Options&, std::ostream& out, std::ostream& err) = nullptr;
 };
+
+// Adds a subcommand; `json` says what its -o json gives, `example` what jq may
+// make of that.
+CLI::App* AddCommand(CLI::App& app, Options& options, const std::string& name,
+                     const std::string& description, absl::string_view json,
+                     absl::string_view example, decltype(Options::run) run) {
+  CLI::App* const command = app.add_subcommand(name, description);
+  command->footer(absl::StrCat(
+      Wrap(absl::StrCat("JSON: ", json,
+                        ", with the names of pinwatch.proto. 64-bit counts are "
+                        "numbers. What is not known is absent, not 0:"),
+           kWidth),
+      "  pinwatch ", example, "\n\n", kExitCodes));
+  command->add_option("-o,--output", options.output)
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->callback([&options, run] { options.run = run; });
+  return command;
+}
+
+// The N of "memoryN" or "N".
+uint64_t ToBlock(const std::string& text) {
+  absl::string_view digits = text;
+  absl::ConsumePrefix(&digits, "memory");
+  uint64_t block;
+  if (digits.empty() ||
+      digits.find_first_not_of("0123456789") != absl::string_view::npos ||
+      !absl::SimpleAtoi(digits, &block))
+    throw CLI::ValidationError(
+        "BLOCK", absl::StrCat("is memoryN or N, not ", Printable(text)));
+  return block;
+}
+
+int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
+int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
+int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
+int RunTop(const Options& options, std::ostream& out, std::ostream& err);
+int RunWatch(const Options& options, std::ostream& out, std::ostream& err);
+
+void AddCommands(CLI::App& app, Options& options) {
+  CLI::App* const status = AddCommand(
+      app, options, "status",
+      "What is pinned on this host, and what migration achieves",
+      "one object, {\"info\": GetInfoResponse, \"snapshot\": Snapshot}",
+      "status -o json | jq '.snapshot.nodes[].outstanding_references'",
+      RunStatus);
+  status->add_flag("--fresh", options.fresh,
+                   "Look at all memory again before answering");
+  status->add_flag("--no-color", options.no_color,
+                   "No colours; nor with NO_COLOR set or without a terminal");
+
+  CLI::App* const top = AddCommand(
+      app, options, "top", "Who holds pinned pages, the largest first",
+      "one object, ListOwnersResponse, of owners that hold pages",
+      "top -o json | jq '.owners[] | {p: .process.pid, h: .holdings}'", RunTop);
+  top->add_option("--by", options.by, "Add up by one thing only")
+      ->check(
+          CLI::IsMember({"process", "unit", "cgroup", "subsystem", "zone"}));
+  top->add_option("-n,--rows", options.rows, "Rows of the table; 0 is all")
+      ->type_name("N")
+      ->capture_default_str();
+
+  AddCommand(app, options, "explain",
+             "What keeps a memory block from going offline",
+             "one object, ExplainBlockResponse",
+             "explain memory42 -o json | jq '.owners[].process'", RunExplain)
+      ->add_option_function<std::string>(
+          "BLOCK",
+          [&options](const std::string& text) {
+            options.block = ToBlock(text);
+          },
+          "memoryN, as in /sys/devices/system/memory, or N")
+      ->required();
+
+  AddCommand(app, options, "watch", "What changes, as it does, until Ctrl-C",
+             "one WatchResponse a line",
+             "watch -o json | jq -c '.difference.attempts[]?'", RunWatch);
+
+  AddCommand(app, options, "attempts",
+             "Who tried to take memory offline or online, and the outcome",
+             "one object, ListAttemptsResponse",
+             "attempts -o json | jq '.attempts[0].blockers'", RunAttempts);
+}
 
 void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
   app.set_version_flag("--version", absl::StrCat("pinwatch ", version));
-  app.footer(kFooter);
+  app.footer(kExitCodes);
   app.require_subcommand(1);
   app.fallthrough();  // so that --socket may stand behind "status"
   app.add_option("--socket", options.socket, "Socket of pinwatchd")
@@ -64,26 +150,11 @@ void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
       ->type_name("PATH")
       ->capture_default_str();
   app.add_option("--timeout", options.timeout_seconds,
-                 "Seconds to wait; 5 by default, 120 with --fresh")
+                 "Seconds to wait for an answer; 5 by default, 120 with "
+                 "--fresh")
       ->type_name("S")
       ->check(CLI::Range(0.001, kMaxTimeoutSeconds));
-  CLI::App* attempts = app.add_subcommand(
-      "attempts",
-      "Who tried to take memory offline or online, and the outcome");
-  attempts->add_option("-o,--output", options.output)
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
-  attempts->callback([&options] { options.attempts = true; });
-  CLI::App* status = app.add_subcommand(
-      "status", "What is pinned on this host, and what migration achieves");
-  status->footer(kFooter);
-  status->add_option("-o,--output", options.output)
-      ->check(CLI::IsMember({"table", "json"}))
-      ->capture_default_str();
-  status->add_flag("--fresh", options.fresh,
-                   "Look at all memory again before answering");
-  status->add_flag("--no-color", options.no_color,
-                   "No colours; nor with NO_COLOR set or without a terminal");
+  AddCommands(app, options);
 }
 
 std::string SocketPath(absl::string_view socket) {
@@ -123,41 +194,79 @@ int Fail(const absl::Status& status, std::ostream& err) {
   return code;
 }
 
-absl::StatusOr<std::string> Render(const Options& options,
-                                   const Answers& answers) {
-  if (options.output == "json") return ToJson(answers.info, answers.snapshot);
-  return StatusTable(
-      answers.info, answers.snapshot,
-      {.now = absl::Now(), .width = Width(), .color = WantsColor(options)});
+bool Write(const std::string& text, std::ostream& out) {
+  return static_cast<bool>(out << text << std::flush);
 }
 
-int Print(const absl::StatusOr<std::string>& text, std::ostream& out,
-          std::ostream& err) {
-  if (!text.ok()) return Fail(text.status(), err);
-  if (out << *text << std::flush) return EX_OK;
+int FailToWrite(std::ostream& err) {
   err << "pinwatch: cannot write the output\n";
   return EX_IOERR;
 }
 
-int Attempts(const Options& options, std::ostream& out, std::ostream& err) {
-  const absl::StatusOr<v1::ListAttemptsResponse> attempts =
-      AskAttempts({.socket_path = SocketPath(options.socket),
-                   .timeout = Timeout(options),
-                   .max_age = std::nullopt});
-  if (!attempts.ok()) return Fail(attempts.status(), err);
-  return Print(options.output == "json" ? ToJson(*attempts)
-                                        : AttemptsTable(*attempts, absl::Now()),
-               out, err);
+// Prints the answer, in one of its two forms, or why there is none.
+template <typename Answer, typename ToTable>
+int Print(const Options& options, const absl::StatusOr<Answer>& answer,
+          ToTable to_table, std::ostream& out, std::ostream& err) {
+  if (!answer.ok()) return Fail(answer.status(), err);
+  const absl::StatusOr<std::string> text =
+      options.output == "json" ? ToJson(*answer) : to_table(*answer);
+  if (!text.ok()) return Fail(text.status(), err);
+  return Write(*text, out) ? EX_OK : FailToWrite(err);
 }
 
-int Status(const Options& options, std::ostream& out, std::ostream& err) {
+Question ToQuestion(const Options& options) {
   Question question{.socket_path = SocketPath(options.socket),
                     .timeout = Timeout(options),
                     .max_age = std::nullopt};
   if (options.fresh) question.max_age = absl::ZeroDuration();
-  const absl::StatusOr<Answers> answers = Ask(question);
-  if (!answers.ok()) return Fail(answers.status(), err);
-  return Print(Render(options, *answers), out, err);
+  return question;
+}
+
+int RunAttempts(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_table = [](const v1::ListAttemptsResponse& attempts) {
+    return AttemptsTable(attempts, absl::Now());
+  };
+  return Print(options, AskAttempts(ToQuestion(options)), to_table, out, err);
+}
+
+int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_table = [](const v1::ExplainBlockResponse& block) {
+    return BlockTable(block, absl::Now());
+  };
+  return Print(options, AskBlock(ToQuestion(options), options.block), to_table,
+               out, err);
+}
+
+int RunStatus(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_table = [&](const Answers& answers) {
+    return StatusTable(
+        answers.info, answers.snapshot,
+        {.now = absl::Now(), .width = Width(), .color = WantsColor(options)});
+  };
+  return Print(options, Ask(ToQuestion(options)), to_table, out, err);
+}
+
+int RunTop(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_table = [&](const v1::ListOwnersResponse& owners) {
+    return TopTable(
+        owners, {.now = absl::Now(), .by = options.by, .rows = options.rows});
+  };
+  return Print(options, AskHolders(ToQuestion(options)), to_table, out, err);
+}
+
+int RunWatch(const Options& options, std::ostream& out, std::ostream& err) {
+  WatchLog log(absl::LocalTimeZone());
+  bool written = true;
+  const absl::Status end = Watch(
+      ToQuestion(options),
+      [&](const v1::WatchResponse& message) -> absl::Status {
+        const absl::StatusOr<std::string> text =
+            options.output == "json" ? ToJsonLine(message) : log.Lines(message);
+        if (!text.ok()) return text.status();
+        written = Write(*text, out);
+        return written ? absl::OkStatus() : absl::AbortedError("output failed");
+      });
+  return written ? Fail(end, err) : FailToWrite(err);
 }
 
 }  // namespace
@@ -175,8 +284,7 @@ int RunCommand(int argc, const char* const* argv, absl::string_view version,
   } catch (const CLI::ParseError& error) {
     return app.exit(error, out, err) == 0 ? EX_OK : kExitUsage;
   }
-  return options.attempts ? Attempts(options, out, err)
-                          : Status(options, out, err);
+  return options.run(options, out, err);
 }
 
 }  // namespace pinwatch

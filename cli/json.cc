@@ -15,6 +15,7 @@ using google::protobuf::FieldDescriptor;
 using Json = nlohmann::ordered_json;
 
 constexpr int kIndent = 2;
+constexpr int kOneLine = -1;
 
 bool Is64Bit(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_INT64 ||
@@ -65,28 +66,34 @@ absl::StatusOr<Json> MessageToJson(const google::protobuf::Message& message) {
 }
 
 // ASCII alone, so that no byte of a name reaches a terminal as an escape.
-std::string Dump(const Json& json) {
-  return json.dump(kIndent, ' ', /*ensure_ascii=*/true) + "\n";
+std::string Dump(const Json& json, int indent) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/true) + "\n";
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> ToJson(const v1::GetInfoResponse& info,
-                                   const v1::Snapshot& snapshot) {
-  absl::StatusOr<Json> info_json = MessageToJson(info);
+absl::StatusOr<std::string> ToJson(const Answers& answers) {
+  absl::StatusOr<Json> info_json = MessageToJson(answers.info);
   if (!info_json.ok()) return info_json.status();
-  absl::StatusOr<Json> snapshot_json = MessageToJson(snapshot);
+  absl::StatusOr<Json> snapshot_json = MessageToJson(answers.snapshot);
   if (!snapshot_json.ok()) return snapshot_json.status();
   Json both;
   both["info"] = *std::move(info_json);
   both["snapshot"] = *std::move(snapshot_json);
-  return Dump(both);
+  return Dump(both, kIndent);
 }
 
-absl::StatusOr<std::string> ToJson(const v1::ListAttemptsResponse& attempts) {
-  const absl::StatusOr<Json> json = MessageToJson(attempts);
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message) {
+  const absl::StatusOr<Json> json = MessageToJson(message);
   if (!json.ok()) return json.status();
-  return Dump(*json);
+  return Dump(*json, kIndent);
+}
+
+absl::StatusOr<std::string> ToJsonLine(
+    const google::protobuf::Message& message) {
+  const absl::StatusOr<Json> json = MessageToJson(message);
+  if (!json.ok()) return json.status();
+  return Dump(*json, kOneLine);
 }
 
 }  // namespace pinwatch

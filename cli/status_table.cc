@@ -8,12 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "cli/proto_time.h"
 #include "cli/text.h"
+#include "cli/words.h"
 
 namespace pinwatch {
 namespace {
 
-constexpr double kPageBytes = 4096;
 constexpr size_t kIndent = 2;
 constexpr size_t kNodeWidth = 4;
 constexpr size_t kZoneWidth = 13;
@@ -24,11 +25,6 @@ constexpr char kNotObservable[] = "n/a";
 constexpr char kBold[] = "1";
 constexpr char kYellow[] = "33";
 constexpr char kRed[] = "31";
-
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) +
-         absl::Nanoseconds(time.nanos());
-}
 
 std::string NodeName(uint32_t nid) {
   return Fit(absl::StrCat(nid), kNodeWidth);

@@ -48,19 +48,27 @@ std::string Fit(absl::string_view text, size_t width) {
   return fitting + "~";
 }
 
+std::string FitEnd(absl::string_view text, size_t width) {
+  const std::string fitting = Printable(text);
+  if (fitting.size() <= width) return fitting;
+  return "~" + fitting.substr(fitting.size() - width + 1);
+}
+
 std::string Count(uint64_t count) {
   return count < 1'000'000'000 ? WithSeparators(count)
                                : WithSiPrefix(static_cast<double>(count));
+}
+
+std::string ShortCount(uint64_t count) {
+  return count < 1'000'000 ? WithSeparators(count)
+                           : WithSiPrefix(static_cast<double>(count));
 }
 
 std::string SignedCount(int64_t count) {
   // In unsigned arithmetic, since the lowest number has no negative.
   const uint64_t size = count < 0 ? 0 - static_cast<uint64_t>(count)
                                   : static_cast<uint64_t>(count);
-  return absl::StrCat(count < 0 ? "-" : "+",
-                      size < 1'000'000
-                          ? WithSeparators(size)
-                          : WithSiPrefix(static_cast<double>(size)));
+  return absl::StrCat(count < 0 ? "-" : "+", ShortCount(size));
 }
 
 std::string Bytes(double bytes) {

@@ -21,8 +21,14 @@ std::string Printable(absl::string_view text);
 // Printable(text), cut to `width` columns and then ended with "~".
 std::string Fit(absl::string_view text, size_t width);
 
+// The same with its end: "~" stands first.
+std::string FitEnd(absl::string_view text, size_t width);
+
 // "12,345,678"; "1.235 G" from 10^9 on. At most 11 columns.
 std::string Count(uint64_t count);
+
+// "123,456"; "1.235 M" from 10^6 on. At most 7 columns.
+std::string ShortCount(uint64_t count);
 
 // "+3", "-1,234"; "+1.235 M" from 10^6 on. At most 8 columns.
 std::string SignedCount(int64_t count);

@@ -89,6 +89,39 @@ void OfProcessIfKnown(const Scrape& s, const Emit& emit) {
   if (const auto figure = std::invoke(value, *s.process)) emit(*figure);
 }
 
+template <auto value>
+void OfClaims(const Scrape& s, const Emit& emit) {
+  if (s.snapshot.claims) emit(std::invoke(value, *s.snapshot.claims));
+}
+
+template <auto long_term, auto short_term>
+void EachPinKind(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  emit(std::invoke(long_term, *s.snapshot.claims), "long_term");
+  emit(std::invoke(short_term, *s.snapshot.claims), "short_term");
+}
+
+// Of zones that the census has looked at, every certainty.
+void ReadAttributed(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const Zone& zone : s.snapshot.zones) {
+    if (zone.migratetypes.empty()) continue;
+    std::array<uint64_t, kNrCertainties> pages{};
+    for (const PinAttribution& part : s.snapshot.attributions)
+      if (part.nid == zone.nid && part.zone == zone.name)
+        pages[static_cast<size_t>(part.certainty)] += part.pins.pages;
+    for (size_t i = 0; i < pages.size(); ++i)
+      emit(pages[i], zone.nid, zone.name, kCertaintyNames[i]);
+  }
+}
+
+void ReadUnclaimedCalls(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  emit(s.snapshot.claims->lost_busy, "busy");
+  emit(s.snapshot.claims->lost_recursion, "recursion");
+  emit(s.snapshot.claims->lost_owners, "owners_full");
+}
+
 void ReadPages(const Scrape& s, const Emit& emit) {
   for (const Zone& zone : s.snapshot.zones) {
     if (zone.migratetypes.empty()) continue;
@@ -374,6 +407,55 @@ constexpr MetricDef kMetrics[] = {
              "Source: census of struct page.",
      .labels = {"numa_node", "mem_zone", "class"},
      .read = ReadPages},
+
+    {.name = "pinwatch_attributed_pages",
+     .type = kGauge,
+     .help = "Pages that read as pinned, by how much is known of who holds "
+             "them. Source: claims of the pin functions, set against the "
+             "census.",
+     .labels = {"numa_node", "mem_zone", "certainty"},
+     .read = ReadAttributed},
+    {.name = "pinwatch_pin_calls_total",
+     .type = kCounter,
+     .help = "Calls of the kernel's pin functions, with a claim or without.",
+     .labels = {"kind"},
+     .read = EachPinKind<&ClaimTotals::long_term_calls,
+                         &ClaimTotals::short_term_calls>},
+    {.name = "pinwatch_pin_pages_total",
+     .type = kCounter,
+     .help = "Pages that these calls pinned, whether still held or not.",
+     .labels = {"kind"},
+     .read = EachPinKind<&ClaimTotals::long_term_pages,
+                         &ClaimTotals::short_term_pages>},
+    {.name = "pinwatch_pin_calls_skipped_total",
+     .type = kCounter,
+     .help = "Short-term calls of the pin functions that sampling left "
+             "without a claim.",
+     .read = OfClaims<&ClaimTotals::short_term_skipped>},
+    {.name = "pinwatch_pin_calls_unclaimed_total",
+     .type = kCounter,
+     .help = "Calls of the pin functions without a claim: busy (the CPU's "
+             "buffer was in use), recursion (the kernel did not run the hook) "
+             "or owners_full (the table of owners was full).",
+     .labels = {"cause"},
+     .read = ReadUnclaimedCalls},
+    {.name = "pinwatch_pin_pages_unclaimed_total",
+     .type = kCounter,
+     .help = "Pinned pages without a claim since the overflow table was full.",
+     .read = OfClaims<&ClaimTotals::lost_pages>},
+    {.name = "pinwatch_pin_owners",
+     .type = kGauge,
+     .help = "Owners in the table: processes by the call site and the kind of "
+             "their pins.",
+     .read = OfClaims<&ClaimTotals::owners>},
+    {.name = "pinwatch_claim_chunks",
+     .type = kGauge,
+     .help = "Memory blocks that have a table of claims.",
+     .read = OfClaims<&ClaimTotals::chunks>},
+    {.name = "pinwatch_claim_bytes",
+     .type = kGauge,
+     .help = "Memory that the tables of claims take, in bytes.",
+     .read = OfClaims<&ClaimTotals::chunk_bytes>},
 
     {.name = "pinwatch_migrate_attempts_total",
      .type = kCounter,

@@ -249,6 +249,7 @@ v1::Attempt ToProto(const HotplugAttempt& attempt) {
   out.set_operation(attempt.operation);
   out.set_block(attempt.block_id);
   *out.mutable_begin() = ToProto(attempt.begin);
+  out.set_begin_monotonic_ns(attempt.begin.monotonic_ns);
   *out.mutable_duration() =
       TimeUtil::NanosecondsToDuration(attempt.duration_ns);
   out.set_running(attempt.running);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -8,12 +7,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_replace.h"
@@ -23,6 +26,7 @@
 #include "cli/status_table.h"
 #include "cli/text.h"
 #include "daemon/service.h"
+#include "tests/unit/cli_lines.h"
 #include "tests/unit/temp_tree.h"
 
 namespace pinwatch {
@@ -34,13 +38,6 @@ using testing::StartsWith;
 
 constexpr int64_t kNow = 1'700'000'000;
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
-
-template <typename Message>
-Message Parse(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message));
-  return message;
-}
 
 v1::GetInfoResponse Info() {
   return Parse<v1::GetInfoResponse>(R"(
@@ -98,16 +95,8 @@ std::vector<std::string> Lines(const std::string& text) {
 
 std::string Table(const v1::GetInfoResponse& info, const v1::Snapshot& snapshot,
                   int width = 80) {
-  const std::string table = StatusTable(
-      info, snapshot, {.now = absl::FromUnixSeconds(kNow), .width = width});
-  for (const std::string& line : Lines(table)) {
-    EXPECT_LE(line.size(), 80u) << line;
-    EXPECT_FALSE(line.ends_with(' ')) << line;
-    EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](char c) {
-      return c >= ' ' && c <= '~';
-    })) << line;
-  }
-  return table;
+  return Checked(StatusTable(
+      info, snapshot, {.now = absl::FromUnixSeconds(kNow), .width = width}));
 }
 
 TEST(StatusTable, TellsOfPinsBlocksAndMigration) {
@@ -394,7 +383,7 @@ TEST(Json, CountsAreNumbersAndTheUnknownIsAbsent) {
   snapshot.mutable_facts(0)->set_source("\x1b\x7f\xc2\x9b");
   auto info = Info();
   info.set_boot_id("12");
-  const auto text = ToJson(info, snapshot);
+  const auto text = ToJson(Answers{info, snapshot});
   ASSERT_TRUE(text.ok()) << text.status();
   const auto json = nlohmann::json::parse(*text);
   EXPECT_EQ(json["info"]["boot_id"], "12") << "strings stay strings";
@@ -417,9 +406,8 @@ class CommandTest : public testing::Test {
  protected:
   void Serve(bool with_snapshot = true) {
     if (with_snapshot) {
-      Snapshot snapshot;
-      snapshot.host.hostname = "db17";
-      published_.Set(std::make_shared<const Snapshot>(snapshot));
+      snapshot_.host.hostname = "db17";
+      published_.Set(std::make_shared<const Snapshot>(snapshot_));
     }
     auto server = GrpcServer::Start(
         {.socket_path = path_, .version = "0.1.0"}, &published_,
@@ -427,7 +415,10 @@ class CommandTest : public testing::Test {
           asked_ages_ns_.push_back(max_age_ns);
           answer(published_.Get());
         },
-        [](uint64_t, BlockAnswer) {});
+        [this](uint64_t block, BlockAnswer answer) {
+          asked_blocks_.push_back(block);
+          answer(block_report_);
+        });
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -442,8 +433,12 @@ class CommandTest : public testing::Test {
 
   const TempTree tree_;
   const std::string path_ = tree_.root() + "/ro.sock";
+  Snapshot snapshot_;
   Published<Snapshot> published_;
   std::vector<int64_t> asked_ages_ns_;
+  std::vector<uint64_t> asked_blocks_;
+  absl::StatusOr<BlockReport> block_report_ =
+      absl::NotFoundError("there is no memory999");
   std::unique_ptr<GrpcServer> server_;
   std::ostringstream out_;
   std::ostringstream err_;
@@ -564,6 +559,142 @@ TEST_F(CommandTest, ASocketInAClosedDirectoryIsNoPermission) {
     EXPECT_THAT(err_.str(), HasSubstr(": you are not in group pinwatch\n"));
   }
   chmod(tree_.root().c_str(), 0755);
+}
+
+TEST_F(CommandTest, TopAsksForAllPagesOfHolders) {
+  snapshot_.facts = {{.name = "claims", .observable = true}};
+  snapshot_.attributions = {
+      {.zone = "Normal", .certainty = Certainty::kHeld, .pins = {1007, 1007}}};
+  for (uint32_t id = 1; id <= 1007; ++id)
+    snapshot_.owners.push_back(
+        {.id = id,
+         .process = {.pid = id, .comm = "holder"},
+         .holdings = {{.zone = "Normal", .pins = {1, 1}}}});
+  snapshot_.owners.push_back({.id = 2000});
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "top"}), 0) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("and 987 more with 987 pages"));
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "top", "--by", "zone"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("short   1,007 3.93 MiB held"));
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "top", "-o", "json"}), 0);
+  const auto json = nlohmann::json::parse(out_.str());
+  EXPECT_EQ(json["owners"].size(), 1007u);
+  EXPECT_EQ(json["owners"][1006]["holdings"][0]["pins"]["pages"], 1);
+  EXPECT_EQ(json["attributions"].size(), 1u) << "once, not with every page";
+  EXPECT_EQ(json["next_page_token"], "");
+}
+
+TEST_F(CommandTest, TopSaysWhyThereAreNoClaims) {
+  snapshot_.facts = {{.name = "claims", .reason = "no BTF"}};
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "top"}), 70);
+  EXPECT_EQ(err_.str(),
+            "pinwatch: FAILED_PRECONDITION: owners are not observable: no "
+            "BTF\n");
+}
+
+TEST_F(CommandTest, ExplainTakesABlockByNameOrNumber) {
+  block_report_ = BlockReport{.block = {.id = 42, .state = "online"},
+                              .verdict = Verdict::kRemovable};
+  Serve();
+  for (const char* block : {"memory42", "42"}) {
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", block}), 0);
+    EXPECT_EQ(out_.str(),
+              "memory42: online\nAn offline now would succeed: nothing in it "
+              "has to move.\n");
+  }
+  EXPECT_EQ(Run({"explain", "-o", "json", "--socket", path_.c_str(), "7"}), 0);
+  EXPECT_EQ(nlohmann::json::parse(out_.str())["verdict"], "VERDICT_REMOVABLE");
+  EXPECT_THAT(asked_blocks_, ElementsAre(42, 42, 7));
+}
+
+TEST_F(CommandTest, ExplainRefusesWhatNamesNoBlock) {
+  Serve();
+  for (const char* block : {"", "memory", "memoryx", "-1", "+1", " 1", "1x",
+                            "memory18446744073709551616", "0x10"})
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", block}), 2) << block;
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain"}), 2);
+  EXPECT_THAT(asked_blocks_, ElementsAre());
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "999"}), 70);
+  EXPECT_EQ(err_.str(), "pinwatch: NOT_FOUND: there is no memory999\n");
+}
+
+// A stream that says when it holds a text.
+class AwaitedText : public std::stringbuf {
+ public:
+  void Await(const std::string& text) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return text_.find(text) != std::string::npos; });
+  }
+
+ protected:
+  std::streamsize xsputn(const char* bytes, std::streamsize size) override {
+    std::lock_guard lock(mutex_);
+    text_.append(bytes, size);
+    changed_.notify_all();
+    return size;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string text_;
+};
+
+class WatchCommandTest : public CommandTest,
+                         public testing::WithParamInterface<const char*> {};
+
+TEST_P(WatchCommandTest, TellsOfChangesUntilTheDaemonGoes) {
+  const bool is_table = std::string(GetParam()) == "table";
+  snapshot_.generation = 1;
+  Serve();
+  AwaitedText text;
+  std::jthread daemon([&] {
+    text.Await(is_table ? "no page is known" : R"("sequence":1,)");
+    ++snapshot_.generation;
+    snapshot_.zones = {
+        {.name = "Normal", .migratetypes = {{.confirmed = {23, 23}}}}};
+    published_.Set(std::make_shared<const Snapshot>(snapshot_));
+    text.Await(is_table ? "0 -> 23 pages pinned\n" : R"("sequence":2,)");
+    server_->Stop();
+  });
+  std::ostream out(&text);
+  const char* const arguments[] = {"pinwatch", "--socket", path_.c_str(),
+                                   "watch",    "-o",       GetParam()};
+  EXPECT_EQ(RunCommand(std::size(arguments), arguments, "1.2.3", out, err_),
+            69);
+  EXPECT_EQ(err_.str(), "pinwatch: pinwatchd on " + path_ +
+                            " has gone: the daemon is stopping\n");
+}
+
+INSTANTIATE_TEST_SUITE_P(Outputs, WatchCommandTest,
+                         testing::Values("table", "json"));
+
+TEST_F(CommandTest, WatchEndsWhenItsOutputDoes) {
+  Serve();
+  out_.setstate(std::ios::badbit);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "watch"}), 74);
+}
+
+TEST_F(CommandTest, WatchDoesNotWaitForADaemonThatHangs) {
+  const HangingDaemon hanging(path_);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "--timeout", "0.2", "watch"}), 69);
+  EXPECT_THAT(err_.str(), HasSubstr("has not answered within 200ms"));
+}
+
+TEST_F(CommandTest, EverySubcommandHelpsWithItsOwnJson) {
+  for (const auto& [name, json] :
+       std::vector<std::pair<const char*, const char*>>{
+           {"status", "GetInfoResponse"},
+           {"top", "ListOwnersResponse"},
+           {"explain", "ExplainBlockResponse"},
+           {"watch", "WatchResponse"},
+           {"attempts", "ListAttemptsResponse"}}) {
+    EXPECT_EQ(Run({name, "--help"}), 0);
+    EXPECT_THAT(out_.str(), HasSubstr(json));
+    EXPECT_THAT(out_.str(), HasSubstr(std::string("pinwatch ") + name));
+    EXPECT_THAT(out_.str(), HasSubstr("Exit codes: 0 success"));
+  }
 }
 
 TEST_F(CommandTest, OutputThatCannotBeWrittenIsAnError) {

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/block_table.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "cli/proto_time.h"
+#include "cli/text.h"
+#include "cli/words.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kWidth = 80;
+constexpr size_t kIndent = 2;
+constexpr int kMaxOwners = 4;
+constexpr int kMaxFrames = 4;
+constexpr int kMaxBlockers = 5;
+
+const char* Words(v1::Verdict verdict) {
+  switch (verdict) {
+    case v1::VERDICT_REMOVABLE:
+      return "would succeed: nothing in it has to move";
+    case v1::VERDICT_REMOVABLE_AFTER_MIGRATION:
+      return "would succeed once its pages have moved";
+    case v1::VERDICT_BLOCKED_BY_LONG_TERM_PINS:
+      return "would fail, or not end, until long-term pins are released";
+    case v1::VERDICT_BLOCKED_BY_SHORT_TERM_PINS:
+      return "would wait for short-term pins, which are likely to pass";
+    case v1::VERDICT_BLOCKED_BY_PLAIN_REFERENCES:
+      return "would wait for references that are no pins";
+    case v1::VERDICT_BLOCKED_BY_KERNEL_MEMORY:
+      return "would fail: kernel memory does not move";
+    case v1::VERDICT_ALREADY_OFFLINE:
+      return "needs nothing: it is offline";
+    default:
+      return "may succeed or not: that is not known";
+  }
+}
+
+class Report {
+ public:
+  Report(const v1::ExplainBlockResponse& block, absl::Time now)
+      : block_(block), now_(now) {
+    for (const v1::PinOwner& owner : block.owners()) owners_.push_back(&owner);
+    std::stable_sort(owners_.begin(), owners_.end(), [](auto* a, auto* b) {
+      return std::pair(a->long_term(), PagesHeld(*a)) >
+             std::pair(b->long_term(), PagesHeld(*b));
+    });
+  }
+
+  std::string Render() {
+    AddHeader();
+    AddHolders();
+    AddRemedies();
+    AddContents();
+    AddBlockers();
+    return std::move(text_);
+  }
+
+ private:
+  void AddText(absl::string_view text) { text_ += Wrap(text, kWidth, kIndent); }
+
+  void AddTitle(absl::string_view title) {
+    absl::StrAppend(&text_, "\n", title, "\n");
+  }
+
+  // A paragraph below something else.
+  void AddDetail(absl::string_view text) {
+    const std::string lines = Wrap(text, kWidth - 2, kIndent);
+    for (absl::string_view line :
+         absl::StrSplit(lines, '\n', absl::SkipEmpty()))
+      absl::StrAppend(&text_, "  ", line, "\n");
+  }
+
+  void AddHeader() {
+    std::string line =
+        absl::StrCat("memory", block_.block(), ": ",
+                     block_.state().empty() ? "state ?" : block_.state());
+    if (block_.has_nid()) absl::StrAppend(&line, ", node ", block_.nid());
+    if (!block_.zone().empty() && block_.zone() != "none")
+      absl::StrAppend(&line, ", zone ", block_.zone());
+    if (block_.has_look())
+      absl::StrAppend(&line, ", looked at ", Age(now_ - ToTime(block_.look())),
+                      " ago");
+    AddText(line);
+    AddText(absl::StrCat("An offline now ", Words(block_.verdict()), "."));
+    if (!block_.reason().empty()) AddText(block_.reason());
+  }
+
+  // "4,097 pages (16.0 MiB) held, 1 page (4 KiB) shared".
+  static std::string Held(const v1::PinOwner& owner) {
+    std::vector<std::string> parts;
+    for (const v1::Certainty certainty :
+         {v1::CERTAINTY_HELD, v1::CERTAINTY_SHARED, v1::CERTAINTY_ONE_OF,
+          v1::CERTAINTY_PROBABLE}) {
+      uint64_t pages = 0;
+      for (const v1::PinHolding& holding : owner.holdings())
+        if (holding.certainty() == certainty) pages += holding.pins().pages();
+      if (pages)
+        parts.push_back(
+            absl::StrCat(PagesAndSize(pages), " ", Word(certainty)));
+    }
+    return absl::StrJoin(parts, ", ");
+  }
+
+  std::string Since(const v1::PinOwner& owner) const {
+    absl::Time since = absl::InfiniteFuture();
+    bool exact = true;
+    for (const v1::PinHolding& holding : owner.holdings()) {
+      since = std::min(since, ToTime(holding.since()));
+      exact = exact && holding.since_exact();
+    }
+    return absl::StrCat(exact ? "for " : "for more than ", Age(now_ - since));
+  }
+
+  void AddStack(absl::string_view name,
+                const google::protobuf::RepeatedPtrField<std::string>& frames) {
+    if (frames.empty()) return;
+    const int shown = std::min(frames.size(), kMaxFrames);
+    AddDetail(absl::StrCat(
+        name, ": ",
+        absl::StrJoin(frames.begin(), frames.begin() + shown, " < "),
+        shown < frames.size() ? " < ..." : ""));
+  }
+
+  void AddOwner(const v1::PinOwner& owner) {
+    const v1::Process& process = owner.process();
+    AddText(absl::StrCat(
+        ProcessName(process), process.ended() ? ", which has ended" : "", ": ",
+        Held(owner), ", ", owner.long_term() ? "long-term" : "short-term", ", ",
+        Since(owner)));
+    std::vector<std::string> of;
+    if (!process.unit().empty())
+      of.push_back(absl::StrCat("unit ", process.unit()));
+    else if (!process.cgroup().empty())
+      of.push_back(absl::StrCat("cgroup ", process.cgroup()));
+    if (!process.exe().empty()) of.push_back(process.exe());
+    if (owner.has_via())
+      of.push_back(absl::StrCat("asked by ", ProcessName(owner.via())));
+    if (!of.empty()) AddDetail(absl::StrJoin(of, ", "));
+    AddDetail(absl::StrCat(
+        "through ", owner.subsystem().empty() ? "?" : owner.subsystem(), ": ",
+        owner.call_site().empty() ? "?" : owner.call_site(), " called ",
+        owner.door().empty() ? "?" : owner.door()));
+    AddStack("kernel stack", owner.kernel_stack());
+    AddStack("user stack", owner.user_stack());
+  }
+
+  void AddHolders() {
+    bool any = !owners_.empty();
+    for (const v1::PinAttribution& part : block_.attributions())
+      any = any || part.certainty() == v1::CERTAINTY_UNATTRIBUTED;
+    if (!any) return;
+    AddTitle("WHO HOLDS IT");
+    const int shown = std::min<int>(owners_.size(), kMaxOwners);
+    for (int i = 0; i < shown; ++i) AddOwner(*owners_[i]);
+    if (const size_t others = owners_.size() - shown)
+      AddText(absl::StrCat("and ", others, " more; -o json shows all"));
+    for (const v1::PinAttribution& part : block_.attributions()) {
+      if (part.certainty() != v1::CERTAINTY_UNATTRIBUTED) continue;
+      AddText(absl::StrCat(
+          "not known: ", PagesAndSize(part.pins().pages()), ": ",
+          part.reason().empty() ? "no reason is given" : part.reason()));
+    }
+  }
+
+  static std::string Stop(const v1::Process& process) {
+    return absl::StrCat("stop or drain ", ProcessName(process),
+                        process.unit().empty()
+                            ? ""
+                            : absl::StrCat(" of unit ", process.unit()));
+  }
+
+  // What would make the owner let go.
+  static std::string Release(const v1::PinOwner& owner) {
+    if (owner.process().ended())
+      return absl::StrCat(ProcessName(owner.process()),
+                          " has ended; stop what it left open, such as a child "
+                          "with its io_uring or vfio file");
+    const auto is_sure = [](const v1::PinHolding& holding) {
+      return holding.certainty() == v1::CERTAINTY_HELD ||
+             holding.certainty() == v1::CERTAINTY_SHARED;
+    };
+    const bool sure =
+        std::any_of(owner.holdings().begin(), owner.holdings().end(), is_sure);
+    return absl::StrCat(sure ? "" : "perhaps: ", Stop(owner.process()));
+  }
+
+  void AddReleases(bool long_term) {
+    int shown = 0;
+    std::vector<std::string> said;
+    for (const v1::PinOwner* owner : owners_) {
+      if (owner->long_term() != long_term || owner->holdings().empty())
+        continue;
+      std::string line = Release(*owner);
+      if (std::find(said.begin(), said.end(), line) != said.end()) continue;
+      if (shown++ < kMaxOwners) AddText(line);
+      said.push_back(std::move(line));
+    }
+    if (shown > kMaxOwners) AddText("and so with the others");
+  }
+
+  bool HasUnattributed() const {
+    return std::any_of(
+        block_.attributions().begin(), block_.attributions().end(),
+        [](const v1::PinAttribution& part) {
+          return part.certainty() == v1::CERTAINTY_UNATTRIBUTED &&
+                 part.pins().pages();
+        });
+  }
+
+  void AddRemedies() {
+    switch (block_.verdict()) {
+      case v1::VERDICT_BLOCKED_BY_LONG_TERM_PINS:
+        AddTitle("WHAT WOULD SET IT FREE");
+        AddReleases(/*long_term=*/true);
+        if (HasUnattributed() || owners_.empty())
+          AddText("where the holder is not known, only a reboot is sure");
+        return;
+      case v1::VERDICT_BLOCKED_BY_SHORT_TERM_PINS:
+        AddTitle("WHAT WOULD SET IT FREE");
+        AddText("wait: short-term pins pass with the I/O that took them; else");
+        AddReleases(/*long_term=*/false);
+        if (owners_.empty()) AddText("only a reboot is sure");
+        return;
+      case v1::VERDICT_BLOCKED_BY_PLAIN_REFERENCES:
+        AddTitle("WHAT WOULD SET IT FREE");
+        AddText(
+            "wait: most references pass with the work that took them. Who "
+            "holds one that stays, such as a pipe filled by vmsplice, is not "
+            "observable; then only a reboot is sure.");
+        return;
+      case v1::VERDICT_BLOCKED_BY_KERNEL_MEMORY:
+        AddTitle("WHAT WOULD SET IT FREE");
+        AddText(
+            "only a reboot, and then only if the block comes up in zone "
+            "Movable, where the kernel does not put such memory.");
+        return;
+      default:
+        return;
+    }
+  }
+
+  void AddContents() {
+    std::vector<std::pair<uint64_t, std::string>> classes;
+    for (const v1::MigratetypePages& part : block_.migratetypes()) {
+      const v1::PageClasses& pages = part.classes();
+      const auto* descriptor = pages.GetDescriptor();
+      classes.resize(descriptor->field_count());
+      for (int i = 0; i < descriptor->field_count(); ++i) {
+        const auto* field = descriptor->field(i);
+        classes[i].first += pages.GetReflection()->GetUInt64(pages, field);
+        classes[i].second = field->name();
+      }
+    }
+    std::stable_sort(classes.begin(), classes.end(),
+                     [](auto& a, auto& b) { return a.first > b.first; });
+    std::vector<std::string> parts;
+    for (const auto& [pages, name] : classes)
+      if (pages) parts.push_back(absl::StrCat(Count(pages), " ", name));
+    if (parts.empty()) return;
+    AddTitle("WHAT STANDS IN IT, in pages");
+    AddText(absl::StrJoin(parts, ", "));
+  }
+
+  void AddBlockers() {
+    if (block_.blockers().empty()) return;
+    AddTitle("FIRST PAGES IN THE WAY");
+    const OwnersById owners = ById(block_.owners());
+    const int shown = std::min(block_.blockers_size(), kMaxBlockers);
+    for (int i = 0; i < shown; ++i)
+      AddText(BlockerText(block_.blockers(i), owners));
+    if (shown < block_.blockers_size())
+      AddText(absl::StrCat("and ", block_.blockers_size() - shown,
+                           " more; -o json shows them"));
+  }
+
+  const v1::ExplainBlockResponse& block_;
+  const absl::Time now_;
+  std::vector<const v1::PinOwner*> owners_;  // long-term ones first
+  std::string text_;
+};
+
+}  // namespace
+
+std::string BlockTable(const v1::ExplainBlockResponse& block, absl::Time now) {
+  return Report(block, now).Render();
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/words.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "cli/text.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kProcessNameWidth = 27;  // 15 of the name, 10 of the number
+constexpr size_t kMaxHolders = 2;
+
+std::string Holders(const v1::BlockingPage& page, const OwnersById& owners) {
+  std::vector<std::string> names;
+  for (const uint32_t id : page.owners()) {
+    const auto it = owners.find(id);
+    std::string name = it == owners.end() ? absl::StrCat("owner #", id)
+                                          : ProcessName(it->second->process());
+    // One process may own pins of several call sites.
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      names.push_back(std::move(name));
+  }
+  if (names.size() <= kMaxHolders) return absl::StrJoin(names, ", ");
+  const size_t others = names.size() - kMaxHolders;
+  names.resize(kMaxHolders);
+  return absl::StrCat(absl::StrJoin(names, ", "), " and ", others,
+                      others == 1 ? " other" : " others");
+}
+
+const char* HolderPrefix(v1::Certainty certainty) {
+  switch (certainty) {
+    case v1::CERTAINTY_HELD:
+      return "held by ";
+    case v1::CERTAINTY_SHARED:
+      return "shared by ";
+    case v1::CERTAINTY_ONE_OF:
+      return "held by one of ";
+    default:
+      return "probably held by ";
+  }
+}
+
+}  // namespace
+
+std::string PagesAndSize(uint64_t pages) {
+  return absl::StrCat(Count(pages), pages == 1 ? " page (" : " pages (",
+                      Bytes(kPageBytes * static_cast<double>(pages)), ")");
+}
+
+const char* Word(v1::Certainty certainty) {
+  switch (certainty) {
+    case v1::CERTAINTY_HELD:
+      return "held";
+    case v1::CERTAINTY_SHARED:
+      return "shared";
+    case v1::CERTAINTY_ONE_OF:
+      return "one of";
+    case v1::CERTAINTY_PROBABLE:
+      return "probable";
+    case v1::CERTAINTY_UNATTRIBUTED:
+      return "unattributed";
+    default:
+      return "?";
+  }
+}
+
+std::string NameWithPid(absl::string_view name, uint32_t pid, size_t width) {
+  const std::string number = absl::StrCat("(", pid, ")");
+  return Fit(name.empty() ? "?" : name, width - number.size()) + number;
+}
+
+std::string ProcessName(const v1::Process& process) {
+  return NameWithPid(process.comm(), process.pid(), kProcessNameWidth);
+}
+
+uint64_t PagesHeld(const v1::PinOwner& owner) {
+  uint64_t pages = 0;
+  for (const v1::PinHolding& holding : owner.holdings())
+    pages += holding.pins().pages();
+  return pages;
+}
+
+OwnersById ById(
+    const google::protobuf::RepeatedPtrField<v1::PinOwner>& owners) {
+  OwnersById by_id;
+  for (const v1::PinOwner& owner : owners) by_id.emplace(owner.id(), &owner);
+  return by_id;
+}
+
+std::string BlockerText(const v1::BlockingPage& page,
+                        const OwnersById& owners) {
+  std::string text = absl::StrFormat("pfn 0x%x ", page.pfn());
+  absl::StrAppend(&text, Fit(page.page_class(), 12));
+  if (page.nr_pages() > 1)
+    absl::StrAppend(&text, ", ", Count(page.nr_pages()), " pages");
+  if (!page.owners().empty())
+    absl::StrAppend(&text, ", ", HolderPrefix(page.certainty()),
+                    Holders(page, owners));
+  else if (page.pins())
+    absl::StrAppend(&text, ", holder not known");
+  else
+    absl::StrAppend(&text, ", ", page.refcount(),
+                    page.refcount() == 1 ? " reference" : " references");
+  return text;
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/top_table.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/cli_lines.h"
+
+namespace pinwatch {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const absl::Time kNow = absl::FromUnixSeconds(100'000);
+
+std::string Top(const v1::ListOwnersResponse& owners,
+                const std::string& by = "", size_t rows = 0) {
+  return Checked(TopTable(owners, {.now = kNow, .by = by, .rows = rows}));
+}
+
+v1::ListOwnersResponse Owners() {
+  return Parse<v1::ListOwnersResponse>(R"pb(
+    owners {
+      id: 3
+      long_term: true
+      process { pid: 812 comm: "qemu-system-x86" unit: "machine-a.scope" }
+      subsystem: "vfio"
+      holdings {
+        zone: "Normal"
+        certainty: CERTAINTY_HELD
+        pins { pages: 1048576 }
+        since { seconds: 10000 }
+        since_exact: true
+      }
+      holdings {
+        zone: "DMA32"
+        certainty: CERTAINTY_HELD
+        pins { pages: 4097 }
+        since { seconds: 99000 }
+        since_exact: true
+      }
+    }
+    owners {
+      id: 4
+      process { pid: 99 comm: "postgres" cgroup: "/system.slice/pg.service" }
+      subsystem: "direct_io"
+      holdings {
+        nid: 1
+        zone: "Movable"
+        certainty: CERTAINTY_ONE_OF
+        pins { pages: 23 }
+        since { seconds: 99998 }
+      }
+    }
+    owners {
+      id: 9
+      long_term: true
+      process { pid: 812 comm: "qemu-system-x86" unit: "machine-a.scope" }
+      subsystem: "vfio"
+      holdings {
+        zone: "DMA32"
+        certainty: CERTAINTY_HELD
+        pins { pages: 3 }
+        since { seconds: 98000 }
+        since_exact: true
+      }
+    }
+    attributions {
+      certainty: CERTAINTY_HELD
+      pins { pages: 1052676 }
+    }
+    attributions {
+      certainty: CERTAINTY_UNATTRIBUTED
+      reason: "pinned before pinwatchd attached"
+      pins { pages: 300 }
+    }
+    attributions {
+      nid: 1
+      certainty: CERTAINTY_UNATTRIBUTED
+      reason: "pinned before pinwatchd attached"
+      pins { pages: 7 }
+    }
+    attributions {
+      certainty: CERTAINTY_PROBABLE
+      reason: "the process has ended"
+      pins { pages: 1 }
+    }
+    claims { lost_busy: 1 lost_owners: 2 lost_pages: 5 short_term_skipped: 9 }
+  )pb");
+}
+
+TEST(TopTable, ShowsWhoHoldsMostFirst) {
+  EXPECT_EQ(
+      Top(Owners()),
+      R"(    PID COMM        SUBSYSTEM ZONE      KIND    PAGES     SIZE HOW         SINCE
+    812 qemu-syste~ vfio      0/Normal  long  1.049 M    4 GiB held         25 h
+    812 qemu-syste~ vfio      0/DMA32   long    4,100 16.0 MiB held       33 min
+     99 postgres    direct_io 1/Movable short      23   92 KiB one of     >2.0 s
+probable: 1 page (4 KiB): the process has ended
+unattributed: 307 pages (1.20 MiB): pinned before pinwatchd attached
+lost: claims of 3 calls and 5 pages since pinwatchd attached
+sampled: 9 short-term calls were left out
+
+HOW: held by it alone; shared with others; one of several, which is not known;
+  probable: it has ended, or the claim is old. Pages of the middle two count
+  with each. SINCE: ago; > longer ago than that.
+)");
+}
+
+TEST(TopTable, AddsUpByOneThing) {
+  EXPECT_THAT(
+      Top(Owners(), "process"),
+      StartsWith(
+          R"(PROCESS                                KIND    PAGES     SIZE HOW         SINCE
+qemu-system-x86(812)                   long  1.053 M 4.02 GiB held         25 h
+postgres(99)                           short      23   92 KiB one of     >2.0 s
+)"));
+  EXPECT_THAT(Top(Owners(), "unit"), HasSubstr("machine-a.scope      "));
+  EXPECT_THAT(Top(Owners(), "unit"), HasSubstr("\n-          "));
+  EXPECT_THAT(Top(Owners(), "cgroup"), HasSubstr("/system.slice/pg.service "));
+  EXPECT_THAT(Top(Owners(), "subsystem"), HasSubstr("\ndirect_io     "));
+  EXPECT_THAT(Top(Owners(), "zone"), HasSubstr("\n1/Movable     "));
+}
+
+TEST(TopTable, SaysHowMuchTheRowsThatAreNotShownHold) {
+  EXPECT_THAT(Top(Owners(), "", 1),
+              HasSubstr("25 h\nand 2 more with 4,123 pages (16.1 MiB); -n 0 "
+                        "shows all\nprobable"));
+}
+
+TEST(TopTable, SaysWhenNobodyIsKnownToHoldAnything) {
+  EXPECT_EQ(Top({}), "no page is known to be held by a process\n");
+  EXPECT_EQ(Top(Parse<v1::ListOwnersResponse>(R"pb(
+              attributions {
+                certainty: CERTAINTY_UNATTRIBUTED
+                pins { pages: 1 }
+              })pb")),
+            "no page is known to be held by a process\n"
+            "unattributed: 1 page (4 KiB): no reason is given\n");
+}
+
+TEST(TopTable, KeepsToItsColumnsWhateverTheNamesAndFigures) {
+  v1::ListOwnersResponse owners;
+  for (const char* name : kHostileNames) {
+    v1::PinOwner* owner = owners.add_owners();
+    v1::Process* process = owner->mutable_process();
+    process->set_pid(UINT32_MAX);
+    process->set_comm(name);
+    process->set_unit(name);
+    process->set_cgroup(name);
+    owner->set_subsystem(name);
+    for (const int certainty : {0, 1, 2, 3, 4, 5, 99}) {
+      v1::PinHolding* holding = owner->add_holdings();
+      holding->set_nid(UINT32_MAX);
+      holding->set_zone(name);
+      holding->set_certainty(static_cast<v1::Certainty>(certainty));
+      holding->mutable_pins()->set_pages(UINT64_MAX / 8);
+      holding->mutable_since()->set_seconds(-60'000'000'000);
+    }
+    v1::PinAttribution* attribution = owners.add_attributions();
+    attribution->set_certainty(v1::CERTAINTY_UNATTRIBUTED);
+    attribution->set_reason(name);
+    attribution->mutable_pins()->set_pages(UINT64_MAX / 8);
+  }
+  for (const char* by : {"", "process", "unit", "cgroup", "subsystem", "zone"})
+    Top(owners, by);
+}
+
+}  // namespace
+}  // namespace pinwatch
