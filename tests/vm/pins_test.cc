@@ -114,6 +114,23 @@ TEST_F(Census, PinsThatACpuHasNotAddedToTheCounterYetAreCounted) {
   }
 }
 
+TEST_F(Census, PinsOfTheZeroPageAreConfirmedIfTheKernelCountsThem) {
+  Workload workload({"pin-zero-page", "--pages", "3"});
+  const uint64_t zero_pfn = workload.pfns()[0];
+  ASSERT_EQ(workload.pfns(), std::vector<uint64_t>(3, zero_pfn));
+  const uint64_t outstanding = ReadPinCounters().outstanding();
+  ASSERT_TRUE(outstanding == 3 || outstanding == 0) << outstanding;
+
+  const Json snapshot = FreshSnapshot();
+  EXPECT_EQ(PinsIn(snapshot, "confirmed"),
+            outstanding ? PinsOf({zero_pfn}, {1, 3}) : kNone);
+  EXPECT_EQ(PinsIn(snapshot, "possible"), kNone);
+  ExpectCountersAgree(snapshot);
+
+  workload.Release();
+  ExpectNothingPinned();
+}
+
 TEST_F(Census, PinsOfAKilledProcessAreGone) {
   Workload workload({"pin-iouring", "--pages", "23"});
   ASSERT_EQ(Sum(PinsIn(FreshSnapshot(), "confirmed")), (Pins{23, 23}));
