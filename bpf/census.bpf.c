@@ -319,6 +319,24 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	return PAGE_KERNEL;
 }
 
+/*
+ * Up to v5.17 the zero page, which is reserved, is pinned and counted like any
+ * other, and its mappings hold no references.
+ */
+static __always_inline enum page_class classify_reserved_page(const struct page_view *page,
+							      struct census_cell *cell)
+{
+	const bool pins_zero_page =
+		bpf_core_field_exists(((struct page___v5_10 *)0)->hpage_pinned_refcount);
+	__u64 surplus = page->refcount > 0 ? page->refcount - 1 : 0;
+
+	if (!pins_zero_page || surplus < PINWATCH_PIN_BIAS ||
+	    surplus % PINWATCH_PIN_BIAS > PINWATCH_PIN_SLACK)
+		return PAGE_RESERVED;
+	cell->exact_pin_refs += surplus / PINWATCH_PIN_BIAS;
+	return PAGE_PINNED_EXACT;
+}
+
 static __always_inline enum page_class classify(struct walk *walk, const struct page_view *page,
 						__u64 *nr_pages, struct census_cell *cell)
 {
@@ -337,7 +355,7 @@ static __always_inline enum page_class classify(struct walk *walk, const struct 
 	if (page->flags & PG(PG_hwpoison))
 		return PAGE_POISONED;
 	if (page->flags & PG(PG_reserved))
-		return PAGE_RESERVED;
+		return classify_reserved_page(page, cell);
 	return classify_small_page(walk, page, kind, cell);
 }
 

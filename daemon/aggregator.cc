@@ -78,6 +78,12 @@ void AssignPins(const census_cell& cell, uint64_t all_large, uint64_t all_exact,
   out.possible = Candidates(cell) - out.confirmed;
 }
 
+// An attempt to take a block offline may last for ever: until it succeeds, what
+// stands in the block is there, pins above all.
+bool HasPages(const MemoryBlock& block) {
+  return block.state == "online" || block.state == "going-offline";
+}
+
 }  // namespace
 
 Aggregator::Aggregator(HostInfo host, KernelNames names,
@@ -97,7 +103,7 @@ void Aggregator::SetBlocks(MemoryBlocks blocks) {
   blocks_ = std::move(blocks);
   std::set<uint64_t> online;
   for (const MemoryBlock& block : blocks_.blocks)
-    if (block.state == "online") online.insert(block.id);
+    if (HasPages(block)) online.insert(block.id);
   std::erase_if(looks_, [&](auto& look) { return !online.count(look.first); });
 }
 
@@ -249,7 +255,7 @@ std::vector<uint64_t> Aggregator::BlocksUnseenSince(
     int64_t monotonic_ns) const {
   std::vector<std::pair<int64_t, uint64_t>> unseen;
   for (const MemoryBlock& block : blocks_.blocks) {
-    if (block.state != "online") continue;
+    if (!HasPages(block)) continue;
     const auto look = looks_.find(block.id);
     if (look == looks_.end())
       unseen.emplace_back(INT64_MIN, block.id);
@@ -274,7 +280,7 @@ bool Aggregator::IsStale(const MemoryBlock& block) const {
 std::vector<uint64_t> Aggregator::StaleBlocks() const {
   std::vector<uint64_t> ids;
   for (const MemoryBlock& block : blocks_.blocks)
-    if (block.state == "online" && IsStale(block)) ids.push_back(block.id);
+    if (HasPages(block) && IsStale(block)) ids.push_back(block.id);
   return ids;
 }
 
@@ -283,7 +289,7 @@ bool Aggregator::IsCurrent(int nid) const {
   if (node == nodes_.end() || !node->second.reading.exact) return false;
   return std::all_of(
       blocks_.blocks.begin(), blocks_.blocks.end(), [&](auto& block) {
-        if (block.state != "online") return true;
+        if (!HasPages(block)) return true;
         if (block.nid != -1 && block.nid != nid) return true;
         return !IsStale(block) &&
                !Earlier(node->second.last_read, looks_.at(block.id).time);

@@ -260,6 +260,17 @@ TEST_F(AggregatorTest, ForgetsTheLooksOfABlockThatWentOffline) {
               ElementsAre(0, 1, 2, 3, 4));
 }
 
+TEST_F(AggregatorTest, KeepsLookingAtABlockThatIsGoingOffline) {
+  SetCounters(1, 23, 0);
+  AddLook(2, 2, Exact(23, 23));
+  SetBlocks({"online", "online", "going-offline", "online", "online"});
+  EXPECT_EQ(Pages("Movable").confirmed, (PinCount{23, 23}));
+  EXPECT_THAT(aggregator_.BlocksUnseenSince(INT64_MIN),
+              ElementsAre(0, 1, 3, 4));
+  EXPECT_THAT(aggregator_.BlocksUnseenSince(At(3).monotonic_ns),
+              ElementsAre(0, 1, 3, 4, 2));
+}
+
 TEST_F(AggregatorTest, ANewLookReplacesTheOldOneOfTheSameBlock) {
   SetCounters(1, 99, 0);
   AddLook(0, 2, Exact(23, 23));

@@ -50,9 +50,9 @@ using testing::IsSubsetOf;
 
 TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndInMain) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/bpf.h"),
-              ElementsAre("bpf_source.cc"));
+              ElementsAre("bpf_source.cc", "pin_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
-              ElementsAre("bpf_source.cc", "main.cc"));
+              ElementsAre("bpf_source.cc", "main.cc", "pin_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());

@@ -397,6 +397,11 @@ std::vector<int> ReadNodes() {
   return nids;
 }
 
+bool MovesLongtermPins() {
+  return ReadFile("/sys/kernel/tracing/events/migrate/mm_migrate_pages/format")
+             .find("longterm_pin") != std::string::npos;
+}
+
 uint64_t ReadVmstat(const std::string& name) {
   return ReadFigure("/proc/vmstat", name);
 }

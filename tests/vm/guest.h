@@ -168,6 +168,10 @@ PinCounters ReadPinCounters();
 PinCounters ReadPinCounters(int nid);
 std::vector<int> ReadNodes();
 
+// Whether long-term pins leave ZONE_MOVABLE. The change that made them do so,
+// of Linux v5.13, gave migrations a reason of that name.
+bool MovesLongtermPins();
+
 uint64_t ReadVmstat(const std::string& name);
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& text);
@@ -183,7 +187,7 @@ struct Block {
 std::vector<Block> ReadBlocks();
 uint64_t BlockPages();
 
-inline constexpr seconds kOfflineTimeout(20);
+inline constexpr seconds kOfflineTimeout(60);
 
 // Takes a block of ZONE_MOVABLE offline and holds it so. Some blocks refuse,
 // such as those with a part of the kernel's image in them.
