@@ -164,9 +164,8 @@ class Report {
       AddText(absl::StrCat("and ", others, " more; -o json shows all"));
     for (const v1::PinAttribution& part : block_.attributions()) {
       if (part.certainty() != v1::CERTAINTY_UNATTRIBUTED) continue;
-      AddText(absl::StrCat(
-          "not known: ", PagesAndSize(part.pins().pages()), ": ",
-          part.reason().empty() ? "no reason is given" : part.reason()));
+      AddText(absl::StrCat("not known: ", PagesAndSize(part.pins().pages()),
+                           ": ", Reason(part.reason())));
     }
   }
 

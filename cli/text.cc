@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -122,6 +123,22 @@ std::string Wrap(absl::string_view text, size_t width, size_t indent) {
   }
   if (!is_blank || lines.empty()) end_line();
   return lines;
+}
+
+std::string Reason(const std::string& code) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
+      {"", "no reason is given"},
+      {"claimant_ended", "the process has ended"},
+      {"claims_lost", "pins may have been taken unseen since it was claimed"},
+      {"fewer_pins_than_claims", "more processes claim it than pins are left"},
+      {"many_references", "it has many other references"},
+      {"no_claim", "pinned before pinwatchd attached, or unseen"},
+      {"owner_unknown", "who claims it is not known yet"},
+      {"page_reused", "who claims it has ended, and others map it now"},
+  };
+  for (const auto& [known, words] : kWords)
+    if (code == known) return std::string(words);
+  return code;
 }
 
 }  // namespace pinwatch

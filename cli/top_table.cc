@@ -109,7 +109,7 @@ void AddReasons(std::string& text, const v1::ListOwnersResponse& owners) {
     if (!count) continue;
     const auto& [certainty, reason] = what;
     text += Wrap(absl::StrCat(Word(certainty), ": ", PagesAndSize(count), ": ",
-                              reason.empty() ? "no reason is given" : reason),
+                              Reason(reason)),
                  kWidth, kIndent);
   }
 }

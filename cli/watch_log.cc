@@ -135,8 +135,7 @@ void WatchLog::AddAttribution(const v1::PinAttribution& attribution) {
   if (now != told)
     AddLine(absl::StrCat(NameOf(attribution.nid(), attribution.zone()), ": ",
                          FromTo(told, now), " pages without a known holder",
-                         attribution.reason().empty() ? "" : ": ",
-                         attribution.reason()));
+                         ": ", Reason(attribution.reason())));
   told = now;
   if (!now)
     unattributed_.erase(

@@ -69,7 +69,10 @@ struct PinAttribution {
   int nid = 0;
   std::string zone;
   Certainty certainty = Certainty::kUnattributed;
-  std::string reason;  // closed set; empty when held or shared
+  // Empty when held or shared, otherwise why it is no better: one of
+  // claimant_ended, claims_lost, fewer_pins_than_claims, many_references,
+  // no_claim, owner_unknown, page_reused.
+  std::string reason;
   PinCount pins;
 
   bool operator==(const PinAttribution&) const = default;

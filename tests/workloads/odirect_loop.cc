@@ -48,15 +48,17 @@ Reads ReadUntil(const std::atomic<bool>& stop, int fd, off_t device_size,
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string device;
+  std::string device, file;
   size_t nr_pages = 0;
   CLI::App app(
-      "Reads a block device with O_DIRECT into the same anonymous pages in a "
+      "Reads a block device with O_DIRECT into the same pages in a "
       "loop, so that they are held as long as each read is in flight.");
   app.add_option("--device", device, "Block device or file")->required();
   app.add_option("--pages", nr_pages, "4 KiB pages a read")
       ->required()
       ->check(CLI::Range(1, 1 << 18));
+  app.add_option("--file", file,
+                 "Into pages of this file, which others may share, instead");
   ParseOrExit(app, argc, argv);
 
   const size_t size = nr_pages * kPageSize;
@@ -66,7 +68,8 @@ int main(int argc, char** argv) {
   if (device_size < static_cast<off_t>(size))
     Fail(device + " is smaller than one read", "ask for fewer pages", EINVAL);
 
-  char* data = MapAnonymous(nr_pages);
+  char* data = file.empty() ? MapAnonymous(nr_pages)
+                            : MapShared(OpenFile(file, nr_pages), nr_pages);
   Touch(data, nr_pages);
   DrainLruBatches();
   const std::vector<uint64_t> pfns = ReadPfns(data, nr_pages);
@@ -78,6 +81,7 @@ int main(int argc, char** argv) {
       [&] { reads = ReadUntil(stop, fd, device_size, data, size); });
   ReportAndHold({{"workload", "odirect-loop"},
                  {"pages", nr_pages},
+                 {"pid", getpid()},
                  {"device", device},
                  {"pfns", pfns}});
 

@@ -2,13 +2,16 @@
 //
 // Long-term pins: a buffer registered with io_uring.
 
+#include <unistd.h>
+
 #include "workload.h"
 
 using namespace workload;
 
 int main(int argc, char** argv) {
   size_t count = 0;
-  bool thp = false, memfd = false;
+  bool thp = false, memfd = false, pass_ring = false;
+  std::string file;
   CLI::App app(
       "Pins memory long-term by registering it as an io_uring fixed buffer "
       "(one "
@@ -22,12 +25,19 @@ int main(int argc, char** argv) {
   auto* thp_flag = app.add_flag("--thp", thp, "Transparent huge pages");
   app.add_flag("--memfd", memfd, "Shared pages of a memfd, not anonymous ones")
       ->excludes(thp_flag);
+  app.add_option("--file", file,
+                 "Pages of this file, which others may share, not anonymous")
+      ->excludes(thp_flag);
+  app.add_flag(
+      "--pass-ring", pass_ring,
+      "Leave the ring to a child and end: what it pinned stays pinned");
   ParseOrExit(app, argc, argv);
 
   const size_t nr_pages = thp ? count * kPagesPerHugePage : count;
-  char* data = thp     ? MapHugePages(count)
-               : memfd ? MapShared(CreateMemfd(count), count)
-                       : MapAnonymous(count);
+  char* data = thp             ? MapHugePages(count)
+               : memfd         ? MapShared(CreateMemfd(count), count)
+               : !file.empty() ? MapShared(OpenFile(file, count), count)
+                               : MapAnonymous(count);
   auto read_pfns = [&] {
     return thp ? ReadHeadPfns(data, count) : ReadPfns(data, count);
   };
@@ -38,7 +48,10 @@ int main(int argc, char** argv) {
   const std::vector<uint64_t> pinned = read_pfns();
 
   Json line{{"workload", "pin-iouring"},
-            {"memory", memfd ? "memfd" : "anonymous"},
+            {"memory", memfd           ? "memfd"
+                       : !file.empty() ? "file"
+                                       : "anonymous"},
+            {"pid", getpid()},
             {"pages", nr_pages},
             {"huge_pages", thp ? count : 0},
             {"page_size", thp ? kHugePageSize : kPageSize},
@@ -48,6 +61,12 @@ int main(int argc, char** argv) {
             {"pfns_before", before},
             {"pfns", pinned}};
   if (!thp) line["pin_references"] = nr_pages;
+  if (pass_ring) {
+    const pid_t child = fork();
+    if (child < 0) Fail("fork", "may there be one more process?");
+    if (child > 0) _exit(0);
+    line["child_pid"] = getpid();
+  }
   ReportAndHold(line);
 
   // A pinned page never moves.

@@ -116,6 +116,15 @@ int CreateMemfd(size_t nr_pages) {
   return fd;
 }
 
+int OpenFile(const std::string& path, size_t nr_pages) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) Fail("open " + path, "is its directory there?");
+  const auto size = static_cast<off_t>(nr_pages * kPageSize);
+  if (lseek(fd, 0, SEEK_END) < size && ftruncate(fd, size) != 0)
+    Fail("ftruncate", "ask for fewer pages");
+  return fd;
+}
+
 void Touch(char* data, size_t nr_pages) {
   for (size_t i = 0; i < nr_pages; ++i) {
     const uint64_t value = i + 1;

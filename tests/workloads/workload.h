@@ -48,6 +48,10 @@ char* MapHugePages(size_t nr_huge_pages);
 // A memfd of `nr_pages` pages.
 int CreateMemfd(size_t nr_pages);
 
+// A file, made if it is not there, of at least `nr_pages` pages: memory to
+// share with other processes when it is on a tmpfs.
+int OpenFile(const std::string& path, size_t nr_pages);
+
 // Writes something different into every page, so that each is present, is not
 // the zero page and equals no other.
 void Touch(char* data, size_t nr_pages);
