@@ -477,42 +477,42 @@ static __always_inline int census_ends(struct walk *walk)
 	return 0;
 }
 
-static long census_callback(__u32 step, struct walk *walk)
+static struct walk census_walk;
+
+/*
+ * The verifier goes through every turn of a plain loop, and through the callback
+ * of bpf_loop() until it has seen all states of it, which from v6.6 on takes it
+ * long. Through a global function it goes once, whoever calls it how often.
+ */
+__noinline int census_global_step(__u32 step)
 {
-	return census_step(step, walk);
+	return census_step(step, &census_walk);
+}
+
+static long census_callback(__u32 step, void *unused)
+{
+	return census_global_step(step) != 0;
 }
 
 SEC("?syscall")
 int census__bulk(struct census_request *request)
 {
-	struct walk walk;
-
-	if (!census_begins(request, &walk))
+	if (!census_begins(request, &census_walk))
 		return 0;
-	bpf_loop(PINWATCH_CENSUS_PAGES, census_callback, &walk, 0);
-	return census_ends(&walk);
+	bpf_loop(PINWATCH_CENSUS_PAGES, census_callback, 0, 0);
+	return census_ends(&census_walk);
 }
 
-/*
- * Linux v5.17 added bpf_loop(). Before it the verifier goes through every turn of
- * a loop; but it goes through a global function once, whoever calls it how often.
- */
-static struct walk bounded_walk;
-
-__noinline int census_bounded_step(__u32 step)
-{
-	return census_step(step, &bounded_walk);
-}
-
+/* Linux v5.17 added bpf_loop(). */
 SEC("?raw_tp")
 int census__bounded(struct census_request *request)
 {
-	if (!census_begins(request, &bounded_walk))
+	if (!census_begins(request, &census_walk))
 		return 0;
 	for (__u32 step = 0; step < PINWATCH_CENSUS_PAGES; step++)
-		if (census_bounded_step(step))
+		if (census_global_step(step))
 			break;
-	return census_ends(&bounded_walk);
+	return census_ends(&census_walk);
 }
 
 struct cpu_walk {
