@@ -398,8 +398,8 @@ std::vector<int> ReadNodes() {
 }
 
 bool MovesLongtermPins() {
-  return ReadFile("/sys/kernel/tracing/events/migrate/mm_migrate_pages/format")
-             .find("longterm_pin") != std::string::npos;
+  return ReadFile("/sys/kernel/btf/vmlinux").find("MR_LONGTERM_PIN") !=
+         std::string::npos;
 }
 
 uint64_t ReadVmstat(const std::string& name) {
