@@ -333,7 +333,8 @@ static __always_inline enum page_class classify_reserved_page(const struct page_
 	if (!pins_zero_page || surplus < PINWATCH_PIN_BIAS ||
 	    surplus % PINWATCH_PIN_BIAS > PINWATCH_PIN_SLACK)
 		return PAGE_RESERVED;
-	cell->exact_pin_refs += surplus / PINWATCH_PIN_BIAS;
+	pinned_page.pins = surplus / PINWATCH_PIN_BIAS;
+	cell->exact_pin_refs += pinned_page.pins;
 	return PAGE_PINNED_EXACT;
 }
 
@@ -476,7 +477,9 @@ static __always_inline long census_step(__u32 step, struct walk *walk)
 			nr_pages = walk->end_pfn - walk->pfn;
 	}
 	if (class < NR_PAGE_CLASSES) {
-		if (class > PAGE_MOVABLE)
+		if (class > PAGE_MOVABLE &&
+		    (class < PAGE_ELEVATED || class == PAGE_BIASED || class == PAGE_UNSTABLE ||
+		     cell->pages[class] < PINWATCH_LISTED_PER_CLASS))
 			list_page(walk->pfn, class, nr_pages, page.refcount, list_flags(&page));
 		cell->pages[class] += nr_pages;
 	}

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 namespace pinwatch {
 namespace {
@@ -54,6 +55,17 @@ T Read(T& slot) {
 template <typename T>
 void Replace(T& slot, T expected, T desired) {
   std::atomic_ref<T>(slot).compare_exchange_strong(expected, desired);
+}
+
+// Most memory has no claims: what has none is left empty. Each word is read
+// whole, whoever writes to it meanwhile.
+template <typename T>
+void CopyUnlessEmpty(const T* from, size_t size, std::vector<T>& to) {
+  to.resize(size);
+  std::memcpy(to.data(), from, size * sizeof(T));
+  T any = 0;
+  for (const T word : to) any |= word;
+  if (!any) to.clear();
 }
 
 bool MayBePinned(uint8_t page) {
@@ -182,25 +194,25 @@ std::vector<Claim> ClaimTable::ClaimsOf(uint64_t pfn, uint64_t nr_pages,
 }
 
 void ClaimTable::BeginLook(uint64_t start_pfn, uint64_t end_pfn) {
+  const uint64_t nr_pages = end_pfn - start_pfn;
   before_.start_pfn = start_pfn;
-  before_.long_term.assign(end_pfn - start_pfn, 0);
-  before_.short_term.assign(short_claims_ ? end_pfn - start_pfn : 0, 0);
+  before_.nr_pages = nr_pages;
   const auto chunk = chunks_.find(start_pfn / PINWATCH_CHUNK_PAGES);
-  for (uint64_t pfn = start_pfn; pfn < end_pfn; ++pfn) {
-    if (chunk != chunks_.end())
-      before_.long_term[pfn - start_pfn] =
-          Read(chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES]);
-    if (short_claims_)
-      before_.short_term[pfn - start_pfn] =
-          Read(short_claims_[pfn % PINWATCH_SHORT_CLAIMS]);
-  }
+  before_.long_term.clear();
+  if (chunk != chunks_.end())
+    CopyUnlessEmpty(chunk->second->claim + start_pfn % PINWATCH_CHUNK_PAGES,
+                    nr_pages, before_.long_term);
+  before_.short_term.clear();
+  if (short_claims_)
+    CopyUnlessEmpty(short_claims_ + start_pfn % PINWATCH_SHORT_CLAIMS, nr_pages,
+                    before_.short_term);
 }
 
 void ClaimTable::FinishLook(uint64_t end_pfn,
                             std::span<const census_page> pages,
                             const census_result& result, int64_t now_ns,
                             bool list_pages, BlockLook& look) {
-  std::vector<bool> kept(before_.long_term.size());
+  std::vector<bool> kept(before_.nr_pages);
   for (const census_page& page : pages) {
     const bool large = page.flags & CENSUS_PAGE_LARGE;
     std::vector<Claim> claims;
@@ -233,19 +245,20 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
 
 void ClaimTable::ClearBelow(uint64_t end_pfn, const std::vector<bool>& kept,
                             int64_t now_ns) {
-  const auto chunk = chunks_.find(before_.start_pfn / PINWATCH_CHUNK_PAGES);
+  const uint64_t start_pfn = before_.start_pfn;
   const uint64_t nr_pages =
-      std::min<uint64_t>(end_pfn - before_.start_pfn, kept.size());
-  for (uint64_t i = 0; i < nr_pages; ++i) {
-    if (kept[i]) continue;
-    const uint64_t pfn = before_.start_pfn + i;
+      std::min<uint64_t>(end_pfn - start_pfn, kept.size());
+  for (uint64_t i = 0; !before_.long_term.empty() && i < nr_pages; ++i) {
     const uint32_t claim = before_.long_term[i];
-    if (claim && IsOld(claim, now_ns, kMinAgeToClearNs))
-      Replace(chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES], claim, 0u);
-    if (before_.short_term.empty()) continue;
+    if (!claim || kept[i] || !IsOld(claim, now_ns, kMinAgeToClearNs)) continue;
+    claim_chunk* chunk = chunks_.at(start_pfn / PINWATCH_CHUNK_PAGES);
+    Replace(chunk->claim[(start_pfn + i) % PINWATCH_CHUNK_PAGES], claim, 0u);
+  }
+  for (uint64_t i = 0; !before_.short_term.empty() && i < nr_pages; ++i) {
+    const uint64_t pfn = start_pfn + i;
     const uint64_t slot = before_.short_term[i];
-    if (slot && slot >> 32 == pfn / PINWATCH_SHORT_CLAIMS &&
-        IsOld(static_cast<uint32_t>(slot), now_ns, kMinAgeToClearNs))
+    if (!slot || kept[i] || slot >> 32 != pfn / PINWATCH_SHORT_CLAIMS) continue;
+    if (IsOld(static_cast<uint32_t>(slot), now_ns, kMinAgeToClearNs))
       Replace<uint64_t>(short_claims_[pfn % PINWATCH_SHORT_CLAIMS], slot, 0);
   }
 }

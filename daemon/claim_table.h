@@ -60,7 +60,9 @@ class ClaimTable {
  private:
   struct Before {
     uint64_t start_pfn = 0;
-    std::vector<uint32_t> long_term;  // by pfn from start_pfn on
+    uint64_t nr_pages = 0;
+    // By pfn from start_pfn on; empty where there is none at all.
+    std::vector<uint32_t> long_term;
     std::vector<uint64_t> short_term;
   };
 

@@ -277,8 +277,8 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
         "census of pinwatch status"));
     return;
   }
-  const bool online = aggregator_.IsOnline(question.block_id);
-  if (online) {
+  const bool has_pages = aggregator_.CanLookAt(question.block_id);
+  if (has_pages) {
     LookAt(question.block_id, true);
     // Owners who came while it was looked at.
     ReadClaims();
