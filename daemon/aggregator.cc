@@ -160,10 +160,10 @@ std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
   return {blocks.begin(), blocks.end()};
 }
 
-bool Aggregator::IsOnline(uint64_t block_id) const {
+bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
   return std::any_of(blocks_.blocks.begin(), blocks_.blocks.end(),
                      [&](const MemoryBlock& block) {
-                       return block.id == block_id && block.state == "online";
+                       return block.id == block_id && HasPages(block);
                      });
 }
 
