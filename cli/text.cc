@@ -131,6 +131,7 @@ std::string Reason(const std::string& code) {
       {"claimant_ended", "the process has ended"},
       {"claims_lost", "pins may have been taken unseen since it was claimed"},
       {"fewer_pins_than_claims", "more processes claim it than pins are left"},
+      {"large_folio", "pins of a huge page do not tell its claimants apart"},
       {"many_references", "it has many other references"},
       {"no_claim", "pinned before pinwatchd attached, or unseen"},
       {"owner_unknown", "who claims it is not known yet"},

@@ -133,9 +133,11 @@ void WatchLog::AddAttribution(const v1::PinAttribution& attribution) {
                                   attribution.reason()}];
   const uint64_t now = attribution.pins().pages();
   if (now != told)
-    AddLine(absl::StrCat(NameOf(attribution.nid(), attribution.zone()), ": ",
-                         FromTo(told, now), " pages without a known holder",
-                         ": ", Reason(attribution.reason())));
+    AddLine(absl::StrCat(
+        NameOf(attribution.nid(), attribution.zone()), ": ", FromTo(told, now),
+        " pages without a known holder",
+        attribution.reason().empty() ? "" : ": ",
+        attribution.reason().empty() ? "" : Reason(attribution.reason())));
   told = now;
   if (!now)
     unattributed_.erase(

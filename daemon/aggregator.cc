@@ -160,7 +160,7 @@ std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
   return {blocks.begin(), blocks.end()};
 }
 
-bool Aggregator::CanLookAt(uint64_t block_id) const {
+bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
   return std::any_of(blocks_.blocks.begin(), blocks_.blocks.end(),
                      [&](const MemoryBlock& block) {
                        return block.id == block_id && HasPages(block);

@@ -50,8 +50,8 @@ class Aggregator {
   // Everything known of one memory block. NotFound when there is no such.
   absl::StatusOr<BlockReport> Explain(uint64_t block_id, Timestamp now) const;
 
-  // Whether the block is there and online, or on its way out.
-  bool CanLookAt(uint64_t block_id) const;
+  // Whether the block is online, or on its way out.
+  bool CanBeLookedAt(uint64_t block_id) const;
 
   // Blocks that an attempt to take offline is about, running ones and those
   // that have failed and were not looked at since.

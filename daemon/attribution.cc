@@ -6,8 +6,8 @@
 namespace pinwatch {
 namespace {
 
-// A short-term pin of which the page shows no trace any more after this long
-// has been released.
+// A short-term pin has been released after this long, unless nobody else can be
+// the reason that the page is pinned.
 constexpr int64_t kShortTermNs = 2'000'000'000;
 
 std::vector<uint32_t> OwnersOf(const std::vector<Claim>& claims) {
@@ -28,6 +28,11 @@ Attribution AttributeToLiving(std::vector<Claim> living, const PinGroup& group,
   if (group.pins_a_page < living.size()) {
     result.certainty = Certainty::kOneOf;
     result.reason = "fewer_pins_than_claims";
+  } else if (group.page == PAGE_PINNED_LARGE && living.size() > 1) {
+    // One claimant takes up to a pin for each page of the folio: their number
+    // says nothing of how many claimants are left.
+    result.certainty = Certainty::kOneOf;
+    result.reason = "large_folio";
   } else if (group.page == PAGE_PINNED_LOOSE) {
     result.certainty = Certainty::kProbable;
     result.reason = "many_references";
@@ -70,10 +75,11 @@ Attribution Attribute(const PinGroup& group,
     else if (claim.long_term)
       ended.push_back(claim);
   }
-  if (group.pins_a_page < living.size())
-    std::erase_if(living, [&](const Claim& claim) {
-      return !claim.long_term && claim.made_ns < now_ns - kShortTermNs;
-    });
+  const auto is_past = [&](const Claim& claim) {
+    return !claim.long_term && claim.made_ns < now_ns - kShortTermNs;
+  };
+  if (!std::all_of(living.begin(), living.end(), is_past))
+    std::erase_if(living, is_past);
   if (!living.empty()) return AttributeToLiving(living, group, gaps);
   return AttributeToEnded(ended, group, gaps);
 }

@@ -31,6 +31,10 @@ uint32_t WordOf(const ClaimRun& run) {
          run.second.tick;
 }
 
+std::array<uint64_t, 4> IdentityOf(const ClaimRun& run) {
+  return {run.first.pfn, run.first.owner, run.second.nr_pages, run.second.tick};
+}
+
 // When a claim with that tick was made; 0: long ago. A tick of the second that
 // has just begun is not one of 1,022 seconds ago.
 int64_t MadeNs(uint32_t tick, int64_t now_ns) {
@@ -135,6 +139,11 @@ void ClaimTable::SetRuns(std::vector<ClaimRun> runs) {
             [](const ClaimRun& a, const ClaimRun& b) {
               return a.first.pfn < b.first.pfn;
             });
+  std::map<std::array<uint64_t, 4>, uint64_t> still;
+  for (const ClaimRun& run : runs_)
+    if (auto known = settled_pfns_.extract(IdentityOf(run)))
+      still.insert(std::move(known));
+  settled_pfns_ = std::move(still);
 }
 
 std::vector<ClaimRun> ClaimTable::TakeDeadRuns() {
@@ -268,26 +277,46 @@ void ClaimTable::ClearBelow(uint64_t end_pfn, const std::vector<bool>& kept,
 void ClaimTable::SettleRuns(uint64_t end_pfn, const std::vector<bool>& kept,
                             int64_t now_ns) {
   const uint64_t start_pfn = before_.start_pfn;
-  std::erase_if(runs_, [&](const ClaimRun& entry) {
-    const auto& [key, run] = entry;
-    if (key.pfn < start_pfn || key.pfn + run.nr_pages > end_pfn) return false;
-    const uint32_t word = WordOf(entry);
-    if (!IsOld(word, now_ns, kMinAgeToClearNs)) return false;
-    const auto chunk = chunks_.find(key.pfn / PINWATCH_CHUNK_PAGES);
-    bool is_dead = true;
-    for (uint64_t pfn = key.pfn; pfn < key.pfn + run.nr_pages; ++pfn) {
-      if (!kept[pfn - start_pfn]) continue;
-      if (chunk == chunks_.end()) {
-        is_dead = false;
-        continue;
-      }
-      uint32_t& slot = chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES];
-      Replace(slot, 0u, word);
-      if (OwnerOf(Read(slot)) != key.owner) is_dead = false;
+  std::erase_if(runs_, [&](const ClaimRun& run) {
+    const uint64_t first = run.first.pfn;
+    const uint64_t end = first + run.second.nr_pages;
+    const uint64_t start_here = std::max(first, start_pfn);
+    const uint64_t end_here = std::min(end, end_pfn);
+    if (start_here >= end_here) return false;
+    if (!IsOld(WordOf(run), now_ns, kMinAgeToClearNs)) return false;
+    const auto known = settled_pfns_.find(IdentityOf(run));
+    const uint64_t settled =
+        known == settled_pfns_.end() ? first : known->second;
+    const bool is_settled = Settle(run, start_here, end_here, kept);
+    if (is_settled && start_here <= settled && end_here == end) {
+      if (known != settled_pfns_.end()) settled_pfns_.erase(known);
+      dead_runs_.push_back(run);
+      return true;
     }
-    if (is_dead) dead_runs_.push_back(entry);
-    return is_dead;
+    if (!is_settled)
+      settled_pfns_.erase(IdentityOf(run));
+    else if (start_here <= settled)
+      settled_pfns_[IdentityOf(run)] = std::max(settled, end_here);
+    return false;
   });
+}
+
+// Whether the run is of no more use for its pages [start_pfn, end_pfn).
+bool ClaimTable::Settle(const ClaimRun& run, uint64_t start_pfn,
+                        uint64_t end_pfn, const std::vector<bool>& kept) {
+  bool is_settled = true;
+  for (uint64_t pfn = start_pfn; pfn < end_pfn; ++pfn) {
+    if (!kept[pfn - before_.start_pfn]) continue;
+    const auto chunk = chunks_.find(pfn / PINWATCH_CHUNK_PAGES);
+    if (chunk == chunks_.end()) {
+      is_settled = false;
+      continue;
+    }
+    uint32_t& slot = chunk->second->claim[pfn % PINWATCH_CHUNK_PAGES];
+    Replace(slot, 0u, WordOf(run));
+    if (OwnerOf(Read(slot)) != run.first.owner) is_settled = false;
+  }
+  return is_settled;
 }
 
 void ClaimTable::Saturate(int64_t now_ns) {

@@ -2,6 +2,7 @@
 #ifndef PINWATCH_DAEMON_CLAIM_TABLE_H_
 #define PINWATCH_DAEMON_CLAIM_TABLE_H_
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -74,10 +75,15 @@ class ClaimTable {
                   int64_t now_ns);
   void SettleRuns(uint64_t end_pfn, const std::vector<bool>& kept,
                   int64_t now_ns);
+  bool Settle(const ClaimRun& run, uint64_t start_pfn, uint64_t end_pfn,
+              const std::vector<bool>& kept);
 
   std::map<uint64_t, claim_chunk*> chunks_;
   uint64_t* short_claims_ = nullptr;
   std::vector<ClaimRun> runs_;
+  // By pfn, owner, pages and tick: up to which page a run is settled that lies
+  // in several looks.
+  std::map<std::array<uint64_t, 4>, uint64_t> settled_pfns_;
   std::vector<ClaimRun> dead_runs_;
   std::vector<ClaimRun> old_runs_;
   Before before_;

@@ -277,8 +277,7 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
         "census of pinwatch status"));
     return;
   }
-  const bool has_pages = aggregator_.CanLookAt(question.block_id);
-  if (has_pages) {
+  if (aggregator_.CanBeLookedAt(question.block_id)) {
     LookAt(question.block_id, true);
     // Owners who came while it was looked at.
     ReadClaims();

@@ -37,6 +37,13 @@ bool HasLongTermOwner(const BlockReport& report) {
                      [](const PinOwner& o) { return o.long_term; });
 }
 
+bool HasUnattributed(const BlockReport& report) {
+  return std::any_of(report.attributions.begin(), report.attributions.end(),
+                     [](const PinAttribution& part) {
+                       return part.certainty == Certainty::kUnattributed;
+                     });
+}
+
 void Conclude(BlockReport& report, Verdict verdict, std::string reason) {
   report.verdict = verdict;
   report.reason = std::move(reason);
@@ -60,7 +67,7 @@ void Judge(BlockReport& report) {
   // Since Linux v5.13 no long-term pin stays in ZONE_MOVABLE: what nobody is
   // known to hold there will pass. Elsewhere it may stay.
   if (pinned && (HasLongTermOwner(report) ||
-                 (report.owners.empty() && report.block.zone != "Movable")))
+                 (HasUnattributed(report) && report.block.zone != "Movable")))
     return Conclude(report, Verdict::kBlockedByLongTermPins,
                     absl::StrCat(Count(pinned), " pinned"));
   if (pinned)

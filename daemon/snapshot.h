@@ -70,8 +70,8 @@ struct PinAttribution {
   std::string zone;
   Certainty certainty = Certainty::kUnattributed;
   // Empty when held or shared, otherwise why it is no better: one of
-  // claimant_ended, claims_lost, fewer_pins_than_claims, many_references,
-  // no_claim, owner_unknown, page_reused.
+  // claimant_ended, claims_lost, fewer_pins_than_claims, large_folio,
+  // many_references, no_claim, owner_unknown, page_reused.
   std::string reason;
   PinCount pins;
 

@@ -381,5 +381,205 @@ TEST_F(AggregatorTest, GenerationRisesByOneWithEachSnapshot) {
   EXPECT_EQ(aggregator_.Build(At(3)).generation, 2u);
 }
 
+// Who holds what. Node 0 has 23 pins; owner 1 is known, and is process 42.
+class ClaimedTest : public AggregatorTest {
+ protected:
+  ClaimedTest() { SetCounters(1, 23, 0); }
+
+  static OwnerReading Owner(bool long_term = true) {
+    return {.index = 1,
+            .long_term = long_term,
+            .pid = 42,
+            .start_boottime_ns = 7,
+            .first = At(1),
+            .last = At(1)};
+  }
+
+  void SetClaims(int64_t seconds, ClaimTotals totals = {},
+                 std::vector<std::string> doors_not_followed = {},
+                 bool long_term = true) {
+    for (const OwnerReading& owner : aggregator_.SetClaims(
+             At(seconds), {.owners = {Owner(long_term)},
+                          .totals = totals,
+                          .doors_not_followed = doors_not_followed}))
+      aggregator_.owner_book().Add(owner, {.process = {.comm = "holder"}});
+  }
+
+  // A look at block 0 that finds 23 pages, claimed by owner 1.
+  void LookAtClaims(int64_t seconds, int64_t claimed, bool long_term = true) {
+    BlockLook look{
+        .block_id = 0,
+        .time = At(seconds),
+        .status = CENSUS_OK,
+        .zones = {{.nid = 0, .zone = kNormalZone}},
+        .pins = {{.zone = kNormalZone,
+                  .pins_a_page = 1,
+                  .claims = {{.owner = 1,
+                              .long_term = long_term,
+                              .made_ns = At(claimed).monotonic_ns}},
+                  .pins = {23, 23}}},
+        .lists_pages = true,
+        .listed = {{.pfn = 99,
+                    .page = PAGE_PINNED_EXACT,
+                    .pins = 1,
+                    .claims = {{.owner = 1,
+                                .long_term = long_term,
+                                .made_ns = At(claimed).monotonic_ns}}}}};
+    look.zones[0].cells[kMovable] = Exact(23, 23);
+    aggregator_.AddLook(std::move(look));
+  }
+
+  PinAttribution Only() {
+    const Snapshot snapshot = aggregator_.Build(At(9));
+    if (snapshot.attributions.size() != 1) {
+      ADD_FAILURE() << snapshot.attributions.size() << " attributions";
+      return {};
+    }
+    return snapshot.attributions[0];
+  }
+};
+
+TEST_F(ClaimedTest, WhoClaimsAPinnedPageHoldsIt) {
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  ASSERT_EQ(snapshot.owners.size(), 1u);
+  EXPECT_EQ(snapshot.owners[0].process.pid, 42u);
+  EXPECT_EQ(snapshot.owners[0].process.comm, "holder");
+  EXPECT_THAT(snapshot.owners[0].holdings,
+              ElementsAre(PinHolding{
+                  .zone = "Normal", .pins = {23, 23}, .since = At(2)}));
+  EXPECT_EQ(Only(),
+            (PinAttribution{0, "Normal", Certainty::kHeld, "", {23, 23}}));
+  EXPECT_EQ(snapshot.claims->lost_long_term, 0u);
+}
+
+TEST_F(ClaimedTest, WithoutClaimsNobodyIsToldOf) {
+  LookAtClaims(3, 2);
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  EXPECT_THAT(snapshot.owners, IsEmpty());
+  EXPECT_THAT(snapshot.attributions, IsEmpty());
+  EXPECT_FALSE(snapshot.claims.has_value());
+}
+
+TEST_F(ClaimedTest, WhereTheCounterIsZeroNobodyHoldsAnything) {
+  SetCounters(2, 23, 23);
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  EXPECT_THAT(snapshot.attributions, IsEmpty());
+  EXPECT_THAT(snapshot.owners.at(0).holdings, IsEmpty());
+}
+
+TEST_F(ClaimedTest, ClaimsFromBeforeALossAreProbableAndLaterOnesAreNot) {
+  SetClaims(2);
+  SetClaims(5, {.lost_long_term = 1});
+  LookAtClaims(6, 4);
+  EXPECT_EQ(Only().certainty, Certainty::kProbable);
+  EXPECT_EQ(Only().reason, "claims_lost");
+  SetClaims(7, {.lost_long_term = 1});
+  LookAtClaims(8, 6);
+  EXPECT_EQ(Only().certainty, Certainty::kHeld);
+}
+
+TEST_F(ClaimedTest, WhatWasLostBeforeTheFirstReadingCounts) {
+  SetClaims(5, {.lost_long_term = 1});
+  LookAtClaims(6, 4);
+  EXPECT_EQ(Only().certainty, Certainty::kProbable);
+}
+
+TEST_F(ClaimedTest, ADoorThatIsNotFollowedLeavesEveryClaimProbable) {
+  SetClaims(2, {}, {"pin_user_pages"});
+  LookAtClaims(3, 2);
+  EXPECT_EQ(Only().reason, "claims_lost");
+}
+
+TEST_F(ClaimedTest, SkippedShortTermCallsTouchNoLongTermClaim) {
+  SetClaims(5, {.short_term_skipped = 1});
+  LookAtClaims(6, 4);
+  EXPECT_EQ(Only().certainty, Certainty::kHeld);
+}
+
+TEST_F(ClaimedTest, SkippedShortTermCallsMakeShortTermClaimsProbable) {
+  SetClaims(5, {.short_term_skipped = 1}, {}, /*long_term=*/false);
+  LookAtClaims(6, 4, /*long_term=*/false);
+  EXPECT_EQ(Only().reason, "claims_lost");
+}
+
+TEST_F(ClaimedTest, ExplainsABlockByWhatStandsInItAndWhoHoldsThat) {
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const absl::StatusOr<BlockReport> report = aggregator_.Explain(0, At(9));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->block.zone, "Normal");
+  EXPECT_EQ(report->look, At(3));
+  EXPECT_EQ(report->verdict, Verdict::kBlockedByLongTermPins);
+  EXPECT_EQ(report->reason, "23 pages pinned");
+  ASSERT_EQ(report->owners.size(), 1u);
+  EXPECT_EQ(report->owners[0].holdings.at(0).pins, (PinCount{23, 23}));
+  ASSERT_EQ(report->blockers.size(), 1u);
+  EXPECT_EQ(report->blockers[0].pfn, 99u);
+  EXPECT_THAT(report->blockers[0].owners, ElementsAre(1));
+}
+
+TEST_F(ClaimedTest, ExplainsABlockThatNobodyLookedAtAsUnknown) {
+  const absl::StatusOr<BlockReport> report = aggregator_.Explain(1, At(9));
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->verdict, Verdict::kUnknown);
+  EXPECT_FALSE(report->look.has_value());
+}
+
+TEST_F(ClaimedTest, CannotExplainABlockThatIsNotThere) {
+  EXPECT_EQ(aggregator_.Explain(99, At(9)).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(ClaimedTest, ABlockOnItsWayOutIsLookedAtAndOneThatIsOutIsNot) {
+  SetBlocks({"going-offline", "offline"});
+  EXPECT_TRUE(aggregator_.CanBeLookedAt(0));
+  EXPECT_FALSE(aggregator_.CanBeLookedAt(1));
+  EXPECT_FALSE(aggregator_.CanBeLookedAt(99));
+}
+
+TEST_F(ClaimedTest, WhatIsInTheWayOfARunningAttemptIsToldWithItsHolder) {
+  SetClaims(2);
+  aggregator_.AddHotplug({.running = {Attempt(0, true, 0)}});
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), ElementsAre(0));
+  LookAtClaims(3, 2);
+  const HotplugAttempt told = aggregator_.Build(At(4)).attempts.at(0);
+  ASSERT_EQ(told.blockers.size(), 1u);
+  EXPECT_EQ(told.blockers[0].pfn, 99u);
+  EXPECT_EQ(told.blockers[0].certainty, Certainty::kHeld);
+  EXPECT_THAT(told.blockers[0].owners, ElementsAre(1));
+}
+
+TEST_F(ClaimedTest, AnAttemptThatFailsKeepsWhatWasInItsWay) {
+  SetClaims(2);
+  aggregator_.AddHotplug({.running = {Attempt(0, true, 0)}});
+  LookAtClaims(3, 2);
+  aggregator_.AddHotplug({.ended = {Attempt(0, false, 4)}});
+  EXPECT_EQ(aggregator_.Build(At(4)).attempts.at(0).blockers.size(), 1u);
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+}
+
+TEST_F(ClaimedTest, NothingIsInTheWayOfAnAttemptThatSucceeded) {
+  SetClaims(2);
+  aggregator_.AddHotplug({.running = {Attempt(0, true, 0)}});
+  LookAtClaims(3, 2);
+  aggregator_.AddHotplug({.ended = {Attempt(0, false, 0)}});
+  EXPECT_THAT(aggregator_.Build(At(4)).attempts.at(0).blockers, IsEmpty());
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+}
+
+TEST_F(ClaimedTest, ABlockIsLookedAtOnceForAnAttemptThatFailedUnseen) {
+  SetClaims(2);
+  LookAtClaims(1, 1);
+  aggregator_.AddHotplug({.ended = {Attempt(0, false, 16)}});
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), ElementsAre(0));
+  LookAtClaims(5, 2);
+  EXPECT_EQ(aggregator_.Build(At(6)).attempts.at(0).blockers.size(), 1u);
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace pinwatch

@@ -23,6 +23,7 @@ class FakeSource : public Source {
  public:
   explicit FakeSource(bool census) {
     facts_ = {{.name = "census", .observable = census},
+              {.name = "claims", .observable = true},
               {.name = "node_counters", .observable = true}};
     names_ = {.zones = {"Normal"}, .migratetypes = {"movable"}};
   }
@@ -30,12 +31,20 @@ class FakeSource : public Source {
   const std::vector<Fact>& facts() const override { return facts_; }
   const KernelNames& names() const override { return names_; }
 
-  absl::StatusOr<BlockLook> LookAt(uint64_t, uint64_t, bool) override {
+  absl::StatusOr<BlockLook> LookAt(uint64_t start_pfn, uint64_t,
+                                   bool list_pages) override {
     ++looks;
+    if (list_pages) listed_pfn = start_pfn;
     if (fails) return absl::InternalError("the kernel is in a bad mood");
     BlockLook look{.status = CENSUS_OK, .zones = {{.nid = 0, .zone = 0}}};
     look.zones[0].cells[0].pages[PAGE_PINNED_EXACT] = pins_per_block;
     look.zones[0].cells[0].exact_pin_refs = pins_per_block;
+    look.lists_pages = list_pages;
+    const uint64_t pins = pins_per_block;
+    if (pins > 0)
+      look.pins = {{.pins_a_page = 1,
+                    .claims = {{.owner = 1, .long_term = true}},
+                    .pins = {pins, pins}}};
     return look;
   }
 
@@ -53,14 +62,23 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
-  absl::StatusOr<ClaimReading> ReadClaims(Timestamp) override {
-    return absl::UnavailableError("");
+  // One owner, from the first look on: process 42, which is not in /proc.
+  absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override {
+    ClaimReading reading;
+    if (looks > 0)
+      reading.owners = {{.index = 1,
+                         .long_term = true,
+                         .pid = 42,
+                         .first = {.realtime_ns = 1, .monotonic_ns = 1},
+                         .last = now}};
+    return reading;
   }
 
   void ForgetOwners(const std::vector<uint32_t>&) override {}
   std::vector<int> ready_fds() const override { return {}; }
 
   std::atomic<uint64_t> looks = 0;
+  std::atomic<uint64_t> listed_pfn = UINT64_MAX;
   std::atomic<uint64_t> pins_per_block = 0;
   std::atomic<bool> fails = false;
 
@@ -110,6 +128,19 @@ class LoopTest : public testing::Test {
     if (answer.wait_for(kPatience) != std::future_status::ready) {
       ADD_FAILURE() << "no answer";
       return nullptr;
+    }
+    return answer.get();
+  }
+
+  absl::StatusOr<BlockReport> AskAboutBlock(uint64_t block) {
+    std::promise<absl::StatusOr<BlockReport>> promise;
+    auto answer = promise.get_future();
+    loop_.AskAboutBlock(block, [&](absl::StatusOr<BlockReport> report) {
+      promise.set_value(std::move(report));
+    });
+    if (answer.wait_for(kPatience) != std::future_status::ready) {
+      ADD_FAILURE() << "no answer";
+      return absl::DeadlineExceededError("");
     }
     return answer.get();
   }
@@ -186,6 +217,59 @@ TEST_F(LoopTest, GoesOnAndSaysSoWhenTheCensusFails) {
   EXPECT_TRUE(snapshot->zones.at(0).migratetypes.empty());
 }
 
+TEST_F(LoopTest, LooksAtTheBlockThatIsAskedAbout) {
+  source_.pins_per_block = 23;
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  ASSERT_EQ(source_.listed_pfn, UINT64_MAX);
+  const absl::StatusOr<BlockReport> report = AskAboutBlock(1);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(source_.listed_pfn, 32768u);
+  EXPECT_EQ(report->block.id, 1u);
+  EXPECT_TRUE(report->look.has_value());
+  EXPECT_EQ(report->attributions.at(0).pins, (PinCount{23, 23}));
+  // Process 42 has ended as far as anyone can see.
+  EXPECT_EQ(report->attributions.at(0).reason, "claimant_ended");
+  EXPECT_EQ(report->owners.at(0).process.pid, 42u);
+}
+
+TEST_F(LoopTest, KnowsTheOwnersThatCameWithTheFirstLook) {
+  source_.pins_per_block = 23;
+  Start();
+  const auto snapshot = Ask(0);
+  ASSERT_NE(snapshot, nullptr);
+  ASSERT_EQ(snapshot->owners.size(), 1u);
+  EXPECT_TRUE(snapshot->owners[0].process.ended);
+  EXPECT_EQ(snapshot->attributions.at(0).pins, (PinCount{46, 46}));
+}
+
+TEST_F(LoopTest, DoesNotLookAtABlockThatIsOffline) {
+  tree_.Write("/sys/devices/system/memory/memory1/state", "offline\n");
+  Start();
+  const absl::StatusOr<BlockReport> report = AskAboutBlock(1);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->verdict, Verdict::kAlreadyOffline);
+  EXPECT_EQ(source_.listed_pfn, UINT64_MAX);
+}
+
+TEST_F(LoopTest, LooksAtABlockThatIsOnItsWayOut) {
+  tree_.Write("/sys/devices/system/memory/memory1/state", "going-offline\n");
+  Start();
+  ASSERT_TRUE(AskAboutBlock(1).ok());
+  EXPECT_EQ(source_.listed_pfn, 32768u);
+}
+
+TEST_F(LoopTest, KnowsNoBlockThatTheHostHasNot) {
+  Start();
+  EXPECT_EQ(AskAboutBlock(99).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(LoopTest, AQuestionAboutABlockIsAnsweredWhenItStops) {
+  Start();
+  Stop();
+  EXPECT_EQ(AskAboutBlock(0).status().code(), absl::StatusCode::kUnavailable);
+}
+
 class BlindLoopTest : public LoopTest {
  protected:
   BlindLoopTest() : LoopTest(/*census=*/false) {}
@@ -198,6 +282,12 @@ TEST_F(BlindLoopTest, AnswersAtOnceWithWhatIsLeft) {
   EXPECT_EQ(source_.looks, 0u);
   EXPECT_EQ(snapshot->blocks.at(0).blocks, 2u);
   EXPECT_TRUE(snapshot->zones.at(0).migratetypes.empty());
+}
+
+TEST_F(BlindLoopTest, SaysThatBlocksCannotBeExplained) {
+  Start();
+  EXPECT_EQ(AskAboutBlock(0).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/holdings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace pinwatch {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr int64_t kSecond = 1'000'000'000;
+
+Timestamp At(int64_t seconds) {
+  return {.realtime_ns = (1'000'000 + seconds) * kSecond,
+          .monotonic_ns = seconds * kSecond};
+}
+
+Claim LongTerm(uint32_t owner, int64_t seconds) {
+  return {.owner = owner, .long_term = true, .made_ns = seconds * kSecond};
+}
+
+PinGroup Group(uint64_t pages, std::vector<Claim> claims, unsigned zone = 0) {
+  return {.zone = zone,
+          .pins_a_page = 1,
+          .claims = std::move(claims),
+          .pins = {pages, pages}};
+}
+
+// Owners 1 and 2 live since the tenth second.
+class HoldingsTest : public testing::Test {
+ protected:
+  HoldingsTest() {
+    for (const uint32_t id : {1u, 2u})
+      book_.Add({.index = id, .pid = 40 + id, .first = At(10)}, {});
+  }
+
+  HoldingRules Rules() {
+    return {
+        .book = book_,
+        .gaps = gaps_,
+        .zone_name = [](unsigned zone) { return zone ? "Movable" : "Normal"; },
+        .is_pinless = [this](int nid) { return nid == pinless_; },
+        .now = At(100)};
+  }
+
+  Holdings Hold(std::vector<PinGroup> groups) {
+    Holdings holdings;
+    AddHoldings({.pins = std::move(groups)}, Rules(), holdings);
+    return holdings;
+  }
+
+  OwnerBook book_;
+  ClaimGaps gaps_;
+  int pinless_ = -1;
+};
+
+TEST_F(HoldingsTest, PagesOfAZoneHeldAlikeAddUp) {
+  const Holdings holdings =
+      Hold({Group(23, {LongTerm(1, 50)}), Group(7, {LongTerm(1, 40)}),
+            Group(3, {LongTerm(1, 60)}, 1)});
+  EXPECT_THAT(
+      holdings.attributions,
+      ElementsAre(PinAttribution{0, "Normal", Certainty::kHeld, "", {30, 30}},
+                  PinAttribution{0, "Movable", Certainty::kHeld, "", {3, 3}}));
+  EXPECT_THAT(
+      holdings.by_owner.at(1),
+      ElementsAre(
+          PinHolding{.zone = "Normal", .pins = {30, 30}, .since = At(40)},
+          PinHolding{.zone = "Movable", .pins = {3, 3}, .since = At(60)}));
+}
+
+TEST_F(HoldingsTest, EachPageCountsOnceInAttributionsAndWithEachClaimant) {
+  PinGroup shared = Group(23, {LongTerm(1, 50), LongTerm(2, 60)});
+  shared.pins_a_page = 2;
+  shared.pins.references = 46;
+  const Holdings holdings = Hold({shared});
+  EXPECT_THAT(holdings.attributions,
+              ElementsAre(PinAttribution{
+                  0, "Normal", Certainty::kShared, "", {23, 46}}));
+  EXPECT_EQ(holdings.by_owner.at(1)[0].pins, (PinCount{23, 46}));
+  EXPECT_EQ(holdings.by_owner.at(2)[0].pins, (PinCount{23, 46}));
+  EXPECT_EQ(holdings.by_owner.at(2)[0].since, At(60));
+}
+
+TEST_F(HoldingsTest, UnattributedPagesAreNobodys) {
+  const Holdings holdings = Hold({Group(23, {}), Group(7, {LongTerm(99, 50)})});
+  EXPECT_THAT(holdings.by_owner, IsEmpty());
+  EXPECT_THAT(
+      holdings.attributions,
+      ElementsAre(
+          PinAttribution{
+              0, "Normal", Certainty::kUnattributed, "no_claim", {23, 23}},
+          PinAttribution{
+              0, "Normal", Certainty::kUnattributed, "owner_unknown", {7, 7}}));
+}
+
+TEST_F(HoldingsTest, NothingIsHeldOnANodeWhoseCounterIsZero) {
+  pinless_ = 0;
+  EXPECT_THAT(Hold({Group(23, {LongTerm(1, 50)})}).attributions, IsEmpty());
+}
+
+TEST_F(HoldingsTest, NothingIsHeldForLongerThanItsOwnerIsKnown) {
+  const Holdings holdings = Hold({Group(23, {LongTerm(1, 9)})});
+  EXPECT_EQ(holdings.by_owner.at(1)[0].since, At(10));
+  EXPECT_TRUE(holdings.by_owner.at(1)[0].since_exact);
+}
+
+TEST_F(HoldingsTest, OneAgeThatIsNotExactMakesTheSumsNotExact) {
+  Claim old = LongTerm(1, 20);
+  old.exact = false;
+  const Holdings holdings =
+      Hold({Group(23, {LongTerm(1, 50)}), Group(7, {old})});
+  EXPECT_EQ(holdings.by_owner.at(1)[0].since, At(20));
+  EXPECT_FALSE(holdings.by_owner.at(1)[0].since_exact);
+}
+
+TEST_F(HoldingsTest, ThoseWhoHoldNothingAreLeftOutOnDemand) {
+  const Holdings holdings = Hold({Group(23, {LongTerm(2, 50)})});
+  EXPECT_EQ(OwnersWith(holdings, book_, /*only_holders=*/false).size(), 2u);
+  const std::vector<PinOwner> holders = OwnersWith(holdings, book_, true);
+  ASSERT_EQ(holders.size(), 1u);
+  EXPECT_EQ(holders[0].id, 2u);
+  EXPECT_EQ(holders[0].holdings.size(), 1u);
+}
+
+TEST_F(HoldingsTest, BlockersAreTheListedPagesThatDoNotMove) {
+  BlockLook look;
+  look.listed = {{.pfn = 1, .page = PAGE_KERNEL, .refcount = 1},
+                 {.pfn = 2, .page = PAGE_HUGETLB},
+                 {.pfn = 3, .page = PAGE_UNSTABLE},
+                 {.pfn = 4, .page = PAGE_OFFLINE},
+                 {.pfn = 5,
+                  .page = PAGE_PINNED_EXACT,
+                  .refcount = 1025,
+                  .pins = 1,
+                  .claims = {LongTerm(1, 50)}},
+                 {.pfn = 6, .page = PAGE_PINNED_EXACT, .pins = 1}};
+  const std::vector<BlockingPage> blockers = BlockersOf(look, Rules());
+  ASSERT_EQ(blockers.size(), 3u);
+  EXPECT_EQ(blockers[0].pfn, 1u);
+  EXPECT_EQ(blockers[0].certainty, Certainty::kUnattributed);
+  EXPECT_EQ(blockers[1], (BlockingPage{.pfn = 5,
+                                       .page = PAGE_PINNED_EXACT,
+                                       .refcount = 1025,
+                                       .pins = 1,
+                                       .certainty = Certainty::kHeld,
+                                       .owners = {1}}));
+  EXPECT_EQ(blockers[2].pfn, 6u);
+  EXPECT_THAT(blockers[2].owners, IsEmpty());
+}
+
+}  // namespace
+}  // namespace pinwatch
