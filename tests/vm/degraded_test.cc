@@ -42,8 +42,9 @@ TEST_F(Degraded, TheCensusIsNotObservableAndSaysWhy) {
             1);
   EXPECT_EQ(Sum(metrics, "pinwatch_kernel_feature_info",
                 {{"state", "not_observable"}}),
-            2)
-      << "the census, and attempts, whose block is read from memory";
+            3)
+      << "the census, claims, which are of no use without it, and attempts, "
+         "whose block is read from memory";
 }
 
 TEST_F(Degraded, WhatRestsOnTheCensusIsAbsentNotZero) {
