@@ -63,7 +63,7 @@ char* MapContiguous(size_t nr_pages) {
 }
 
 char* MapScattered(size_t nr_pages) {
-  constexpr size_t kSpread = 8;
+  constexpr size_t kSpread = 4;
   // Free frames that have no free neighbour, in an order without sense: these
   // are what the next pages are made of.
   char* ground = MapContiguous(nr_pages * kSpread);

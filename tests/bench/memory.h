@@ -15,7 +15,7 @@ namespace bench {
 // Runs of hundreds of page frames, one after the other.
 char* MapContiguous(size_t nr_pages);
 
-// No page stands beside the one before it; they are spread over eight times
+// No page stands beside the one before it; they are spread over four times
 // as much memory.
 char* MapScattered(size_t nr_pages);
 
