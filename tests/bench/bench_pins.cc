@@ -12,6 +12,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "tests/bench/memory.h"
 #include "tests/bench/meter.h"
@@ -275,17 +276,18 @@ Block FindBlock() { return Block("/sys/devices/system/memory"); }
 // Anonymous memory that has kBlockPages pages in the block and no other.
 class Filling {
  public:
-  explicit Filling(const Block& block) : begin_(block.begin_pfn()) {
-    end_ = begin_ + block.nr_pages();
-    data_ = MapAnonymous(kPagesTouchedForBlock);
+  explicit Filling(const Block& block)
+      : begin_(block.begin_pfn()),
+        end_(begin_ + block.nr_pages()),
+        data_(MapAnonymous(kPagesTouchedForBlock)) {
     Touch(data_, kPagesTouchedForBlock);
     const std::vector<uint64_t> pfns = ReadPfns(data_, kPagesTouchedForBlock);
     size_t within = 0;
     for (size_t i = 0; i < pfns.size(); ++i) {
       if (CountWithin({pfns[i]}, begin_, end_) && within++ < kBlockPages)
-        pages_.push_back(data_ + i * kPageSize);
-      else
-        madvise(data_ + i * kPageSize, kPageSize, MADV_DONTNEED);
+        Keep(data_ + i * kPageSize);
+      else if (madvise(data_ + i * kPageSize, kPageSize, MADV_DONTNEED) != 0)
+        Fail("madvise(MADV_DONTNEED)", "report this");
     }
     DrainLruBatches();
     Require(PagesWithin() == kBlockPages, "the block is filled",
@@ -297,43 +299,50 @@ class Filling {
 
   size_t PagesWithin() const {
     size_t within = 0;
-    for (const char* page : pages_)
-      within += CountWithin(ReadPfns(page, 1), begin_, end_);
+    for (const auto& [data, nr_pages] : runs_)
+      within += CountWithin(ReadPfns(data, nr_pages), begin_, end_);
     return within;
   }
 
  private:
+  void Keep(const char* page) {
+    if (runs_.empty() ||
+        runs_.back().first + runs_.back().second * kPageSize != page)
+      runs_.push_back({page, 0});
+    ++runs_.back().second;
+  }
+
   uint64_t begin_;
   uint64_t end_;
   char* data_;
-  std::vector<const char*> pages_;
+  std::vector<std::pair<const char*, size_t>> runs_;
 };
 
 Result OfflineFull(const Options& options) {
   Block block = FindBlock();
   std::optional<Filling> filling;
-  const Counted count =
-      Count(Clock::kThread, options.Samples(3),
-            {.prepare =
-                 [&] {
-                   block.SetState("online_movable");
-                   block.RequireState("online");
-                   filling.emplace(block);
-                 },
-             .run = [&] { block.SetState("offline"); },
-             .undo =
-                 [&] {
-                   block.RequireState("offline");
-                   Require(filling->PagesWithin() == 0, "all pages moved out",
-                           static_cast<int64_t>(filling->PagesWithin()));
-                   filling.reset();
-                 }});
+  const Counted count = Count(Clock::kThread, options.Samples(9),
+                              {.prepare =
+                                   [&] {
+                                     block.SetState("online_movable");
+                                     block.RequireState("online");
+                                     filling.emplace(block);
+                                   },
+                               .run = [&] { block.SetState("offline"); },
+                               .undo =
+                                   [&] {
+                                     block.RequireState("offline");
+                                     const size_t left = filling->PagesWithin();
+                                     Require(left == 0, "all pages moved out",
+                                             static_cast<int64_t>(left));
+                                     filling.reset();
+                                   }});
   return {count.instructions, {{"pages_moved", kBlockPages}}};
 }
 
 Result OnlineEmpty(const Options& options) {
   Block block = FindBlock();
-  const Counted count = Count(Clock::kThread, options.Samples(15),
+  const Counted count = Count(Clock::kThread, options.Samples(51),
                               {.prepare = {},
                                .run = [&] { block.SetState("online_movable"); },
                                .undo =
@@ -371,7 +380,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(bench::kWorkloads));
   app.add_option("--device", options.device, "RAM disk for odirect_read_4k")
       ->capture_default_str();
-  app.add_flag("--quick", options.quick, "Count one run, not the median");
+  app.add_flag("--quick", options.quick, "Count one run");
   workload::ParseOrExit(app, argc, argv);
 
   bench::CheckClocks();

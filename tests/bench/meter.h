@@ -28,14 +28,15 @@ struct Work {
 };
 
 struct Counted {
-  double instructions = 0;  // of one run, the median
-  size_t runs = 0;          // with those thrown away
+  // Of one run: the median, or with the thread's clock the upper quartile.
+  double instructions = 0;
+  size_t runs = 0;  // with those thrown away
 };
 
 // Fails unless the clocks count a loop of known length rightly.
 void CheckClocks();
 
-// Runs the work once for nothing, then `nr_samples` times (odd).
+// Runs the work a few times for nothing, then `nr_samples` times (odd).
 Counted Count(Clock clock, size_t nr_samples, const Work& work);
 
 }  // namespace bench

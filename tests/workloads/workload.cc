@@ -143,9 +143,17 @@ void DrainLruBatches() {
 std::vector<uint64_t> ReadPfns(const char* data, size_t nr_pages) {
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (pagemap < 0) Fail("open /proc/self/pagemap", "is /proc mounted?");
+  // At once: a read of one entry alone may walk 2 MiB of page table.
   std::vector<uint64_t> pfns(nr_pages);
+  const size_t size = nr_pages * sizeof(pfns[0]);
+  const off_t offset = static_cast<off_t>(reinterpret_cast<uintptr_t>(data) /
+                                          kPageSize * sizeof(pfns[0]));
+  if (pread(pagemap, pfns.data(), size, offset) != static_cast<ssize_t>(size))
+    Fail("read /proc/self/pagemap", "is the memory mapped?");
   for (size_t i = 0; i < nr_pages; ++i) {
-    pfns[i] = ReadPresentEntry(pagemap, data + i * kPageSize) & kPagemapPfnMask;
+    if (!(pfns[i] & kPagemapPresent))
+      pfns[i] = ReadPresentEntry(pagemap, data + i * kPageSize);
+    pfns[i] &= kPagemapPfnMask;
     if (pfns[i] == 0)
       Fail("read pfns from /proc/self/pagemap", "needs CAP_SYS_ADMIN", EPERM);
   }
