@@ -14,7 +14,6 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* x86-64; the build refuses other architectures. */
-#define SECTION_SHIFT 15 /* pages of a section, as a shift: 128 MiB */
 #define PAGEBLOCK_SHIFT 9
 #define MAX_ORDER 10	   /* of a free range */
 #define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
@@ -30,7 +29,6 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* struct pages fetched by one read: 4 KiB of them. */
 #define BULK 64
-#define STRUCT_PAGE 64 /* the daemon checks that the kernel agrees */
 
 /* What the loop of node_counters__bounded can count; the verifier goes through all. */
 #define BOUNDED_CPUS 2048

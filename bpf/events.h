@@ -245,8 +245,7 @@ struct pin_totals {
 	__u64 lost_busy[2];
 	__u64 lost_owners[2];
 	__u64 lost_pages; /* long-term: no room for the claim */
-	__u64 contested;  /* long-term pages that went the slow way */
 };
-ASSERT_LAYOUT(struct pin_totals, 88);
+ASSERT_LAYOUT(struct pin_totals, 80);
 
 #endif

@@ -11,6 +11,10 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 
+/* Of x86-64; the build refuses other architectures. */
+#define STRUCT_PAGE 64	 /* bytes; the daemon checks that the kernel agrees */
+#define SECTION_SHIFT 15 /* pages of a section, as a shift: 128 MiB */
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {

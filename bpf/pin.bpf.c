@@ -14,8 +14,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define STRUCT_PAGE 64
-#define SECTION_SHIFT 15
 #define NSEC_PER_SEC 1000000000UL
 
 /* Pages claimed by one step of a loop: what a step costs is shared by them. */
@@ -172,7 +170,6 @@ static __always_inline struct pin_owner *intern(const struct pin_call *call,
 						struct task_struct *caller, struct scratch *work)
 {
 	struct pin_owner *owner = &work->owner;
-	struct pin_owner *interned;
 	__u32 index = 0;
 
 	if (bpf_map_pop_elem(&free_owners, &index))
@@ -193,8 +190,7 @@ static __always_inline struct pin_owner *intern(const struct pin_call *call,
 	} else {
 		bpf_ringbuf_output(&pin_news, &index, sizeof(index), 0);
 	}
-	interned = bpf_map_lookup_elem(&pin_owners, key);
-	return interned;
+	return bpf_map_lookup_elem(&pin_owners, key);
 }
 
 /* The index of the call's owner; 0 when there is no room for one more. */
@@ -381,7 +377,6 @@ static long claim_next_bulk(__u32 i, struct bulk_walk *walk)
 
 		work->run = (struct claim_run_key){.owner = walk->owner};
 		work->span = (struct claim_run){.tick = walk->tick};
-		__sync_fetch_and_add(&walk->totals->contested, work->nr_contested);
 		bpf_loop(work->nr_contested, claim_contested, &slow, 0);
 		note_run(&slow);
 	}

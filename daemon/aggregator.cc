@@ -18,6 +18,11 @@ constexpr size_t kAttemptsKept = 128;
 
 constexpr size_t kBlockersKept = 16;
 
+// Tells an attempt from all others.
+std::pair<uint64_t, int64_t> KeyOf(const HotplugAttempt& attempt) {
+  return {attempt.section_nr, attempt.begin.monotonic_ns};
+}
+
 bool Earlier(const Timestamp& a, const Timestamp& b) {
   return a.monotonic_ns < b.monotonic_ns;
 }
@@ -192,7 +197,7 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
   };
   for (const HotplugAttempt& attempt : hotplug_.running)
     if (attempt.operation == "offline" && attempt.block_id == look.block_id)
-      note(blockers_[{attempt.section_nr, attempt.begin.monotonic_ns}]);
+      note(blockers_[KeyOf(attempt)]);
   for (HotplugAttempt& attempt : ended_attempts_)
     if (attempt.operation == "offline" && attempt.error != 0 &&
         attempt.block_id == look.block_id && attempt.blockers.empty() &&
@@ -201,8 +206,7 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
 }
 
 void Aggregator::TakeBlockers(HotplugAttempt& attempt) {
-  const auto noted =
-      blockers_.find({attempt.section_nr, attempt.begin.monotonic_ns});
+  const auto noted = blockers_.find(KeyOf(attempt));
   if (noted != blockers_.end()) attempt.blockers = noted->second;
 }
 
@@ -234,9 +238,7 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   std::erase_if(blockers_, [&](const auto& noted) {
     return std::none_of(hotplug_.running.begin(), hotplug_.running.end(),
                         [&](const HotplugAttempt& attempt) {
-                          return noted.first ==
-                                 std::pair(attempt.section_nr,
-                                           attempt.begin.monotonic_ns);
+                          return noted.first == KeyOf(attempt);
                         });
   });
 }
@@ -431,10 +433,11 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
            BuildMigratetypes(zone.nid, zone.cells, totals))
         report.migratetypes.push_back(std::move(pages));
     Holdings holdings;
-    AddHoldings(look->second, Rules(now), holdings);
+    const HoldingRules rules = Rules(now);
+    AddHoldings(look->second, rules, holdings);
     report.attributions = std::move(holdings.attributions);
     report.owners = OwnersWith(holdings, owner_book_, true);
-    report.blockers = BlockersOf(look->second, Rules(now));
+    report.blockers = BlockersOf(look->second, rules);
   }
   Judge(report);
   return report;
@@ -476,8 +479,8 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.zones.push_back(BuildZone(zone, totals));
   if (claims_) {
     Holdings holdings;
-    for (const auto& [id, look] : looks_)
-      AddHoldings(look, Rules(now), holdings);
+    const HoldingRules rules = Rules(now);
+    for (const auto& [id, look] : looks_) AddHoldings(look, rules, holdings);
     snapshot.owners = OwnersWith(holdings, owner_book_, false);
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.claims = claims_;

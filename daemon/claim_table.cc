@@ -40,8 +40,8 @@ std::array<uint64_t, 4> IdentityOf(const ClaimRun& run) {
 int64_t MadeNs(uint32_t tick, int64_t now_ns) {
   if (tick == 0) return 0;
   const int64_t now_s = now_ns / kNsPerSecond;
-  const int64_t current = 1 + now_s % PINWATCH_TICKS;
-  int64_t age_s = (current - tick + PINWATCH_TICKS) % PINWATCH_TICKS;
+  int64_t age_s =
+      (int64_t{TickAt(now_ns)} - tick + PINWATCH_TICKS) % PINWATCH_TICKS;
   if (age_s == PINWATCH_TICKS - 1) age_s = 0;
   return (now_s - age_s) * kNsPerSecond;
 }
@@ -72,14 +72,13 @@ void CopyUnlessEmpty(const T* from, size_t size, std::vector<T>& to) {
   if (!any) to.clear();
 }
 
-bool MayBePinned(uint8_t page) {
-  return page == PAGE_PINNED_LARGE || page == PAGE_PINNED_EXACT ||
-         page == PAGE_PINNED_LOOSE;
+page_class ClassOf(const census_page& page) {
+  return static_cast<page_class>(page.page_class);
 }
 
 // Of what else is held no claim is worth anything, but none is proved wrong.
-bool KeepsClaims(uint8_t page) {
-  return MayBePinned(page) || page == PAGE_BIASED || page == PAGE_UNSTABLE;
+bool KeepsClaims(page_class page) {
+  return ReadsAsPinned(page) || page == PAGE_BIASED || page == PAGE_UNSTABLE;
 }
 
 void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
@@ -110,16 +109,16 @@ void AddToList(const census_page& page, const std::vector<Claim>& claims,
                std::vector<ListedPage>& listed) {
   if (listed.size() >= kListedPages) {
     // One that may be pinned takes the place of the last that may not.
-    if (!MayBePinned(page.page_class)) return;
-    const auto other =
-        std::find_if(listed.rbegin(), listed.rend(),
-                     [&](const ListedPage& l) { return !MayBePinned(l.page); });
+    if (!ReadsAsPinned(ClassOf(page))) return;
+    const auto other = std::find_if(
+        listed.rbegin(), listed.rend(),
+        [&](const ListedPage& l) { return !ReadsAsPinned(l.page); });
     if (other == listed.rend()) return;
     listed.erase(std::next(other).base());
   }
   listed.push_back({.pfn = page.pfn,
                     .nr_pages = page.nr_pages,
-                    .page = static_cast<page_class>(page.page_class),
+                    .page = ClassOf(page),
                     .refcount = page.refcount,
                     .pins = static_cast<uint64_t>(page.pins),
                     .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
@@ -128,6 +127,10 @@ void AddToList(const census_page& page, const std::vector<Claim>& claims,
 }
 
 }  // namespace
+
+uint32_t TickAt(int64_t now_ns) {
+  return 1 + now_ns / kNsPerSecond % PINWATCH_TICKS;
+}
 
 void ClaimTable::AddChunk(uint64_t section, claim_chunk* chunk) {
   chunks_[section] = chunk;
@@ -225,11 +228,11 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
   for (const census_page& page : pages) {
     const bool large = page.flags & CENSUS_PAGE_LARGE;
     std::vector<Claim> claims;
-    if (KeepsClaims(page.page_class))
+    if (KeepsClaims(ClassOf(page)))
       for (uint64_t p = page.pfn; p < page.pfn + page.nr_pages; ++p)
         if (p - before_.start_pfn < kept.size())
           kept[p - before_.start_pfn] = true;
-    if (MayBePinned(page.page_class)) {
+    if (ReadsAsPinned(ClassOf(page))) {
       // The folio's other pages, where it is larger than the run, have
       // claims of the same owners or none: only what lies here is asked.
       claims = ClaimsOf(page.pfn, page.nr_pages, now_ns);
@@ -237,7 +240,7 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
       AddToGroups(
           {.nid = static_cast<int>(result.nid),
            .zone = result.zone,
-           .page = static_cast<page_class>(page.page_class),
+           .page = ClassOf(page),
            .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
            .mapped = (page.flags & CENSUS_PAGE_MAPPED) != 0,
            .pins_a_page = std::min<uint64_t>(page.pins, claims.size() + 1),

@@ -14,6 +14,9 @@
 
 namespace pinwatch {
 
+// The tick of claims made at that time, of CLOCK_MONOTONIC.
+uint32_t TickAt(int64_t now_ns);
+
 using ClaimRun = std::pair<claim_run_key, claim_run>;
 
 // The claims on pages, in memory that BPF programs write to at the same time.

@@ -61,11 +61,6 @@ bool Blocks(page_class page) {
   return page != PAGE_HUGETLB && page != PAGE_UNSTABLE && page != PAGE_OFFLINE;
 }
 
-bool ReadsAsPinned(page_class page) {
-  return page == PAGE_PINNED_LARGE || page == PAGE_PINNED_EXACT ||
-         page == PAGE_PINNED_LOOSE;
-}
-
 }  // namespace
 
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,

@@ -219,8 +219,9 @@ void Loop::ForgetOwners() {
   next_forget_ns_ = now + kForgetEveryNs;
   resolver_.FreeIfIdle(now);
   std::vector<uint32_t> ended;
-  for (const auto& [id, owner] : aggregator_.owner_book().owners())
-    if (owner.process.ended && owner.last.monotonic_ns < now - kForgetAfterNs)
+  const OwnerBook& book = aggregator_.owner_book();
+  for (const uint32_t id : book.Ended())
+    if (book.owners().at(id).last.monotonic_ns < now - kForgetAfterNs)
       ended.push_back(id);
   if (!ended.empty()) source_->ForgetOwners(ended);
 }

@@ -351,8 +351,7 @@ void PinSource::ReadOwners(Timestamp now) {
 
 absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   programs_->bss->pin_epoch++;
-  programs_->bss->pin_tick =
-      1 + now.monotonic_ns / 1'000'000'000 % PINWATCH_TICKS;
+  programs_->bss->pin_tick = TickAt(now.monotonic_ns);
   ClaimReading reading;
   if (absl::Status status = ReadTotals(reading.totals); !status.ok())
     return status;

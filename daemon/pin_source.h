@@ -66,7 +66,6 @@ class PinSource {
     int fd;
     claim_chunk* memory;
   };
-  struct Door;
 
   PinSource();
 

@@ -30,6 +30,12 @@ struct NodeCounterReading {
   bool exact = false;  // false: every CPU may hold back up to 125 each way
 };
 
+// Whether the census read pins on pages of that class.
+inline bool ReadsAsPinned(page_class page) {
+  return page == PAGE_PINNED_LARGE || page == PAGE_PINNED_EXACT ||
+         page == PAGE_PINNED_LOOSE;
+}
+
 struct ZoneLook {
   int nid = 0;
   unsigned zone = 0;  // index into KernelNames::zones
