@@ -4,8 +4,10 @@
 #include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -13,10 +15,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -385,13 +390,66 @@ class HttpServer::Site {
   std::atomic<uint64_t> failed_scrapes_ = 0;
 };
 
+// Serves one socket by a thread of its own. libmicrohttpd's own threads are not
+// used: a malformed request that its version 0.9.75 meets while such a thread
+// is being stopped makes it read the headers of a response it does not have.
+class HttpServer::Listener {
+ public:
+  Listener() : stop_(eventfd(0, EFD_CLOEXEC)) {}
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  ~Listener() {
+    if (thread_.joinable()) {
+      const uint64_t one = 1;
+      (void)!write(stop_.get(), &one, sizeof(one));
+      thread_.join();
+    }
+    if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
+  }
+
+  // Whether it serves now.
+  bool Start(Socket socket, Site* site) {
+    if (stop_.get() < 0) return false;
+    // libmicrohttpd owns the socket from here on: on failure it may be closed.
+    daemon_ = MHD_start_daemon(
+        MHD_USE_EPOLL, /*port=*/0, nullptr, nullptr, &Site::OnRequest, site,
+        MHD_OPTION_LISTEN_SOCKET, socket.Release(), MHD_OPTION_CONNECTION_LIMIT,
+        kMaxConnections, MHD_OPTION_CONNECTION_TIMEOUT, kTimeoutSeconds,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryPerConnection,
+        MHD_OPTION_UNESCAPE_CALLBACK, &LeaveEscaped, nullptr, MHD_OPTION_END);
+    if (daemon_ == nullptr) return false;
+    const auto* info = MHD_get_daemon_info(daemon_, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == nullptr) return false;
+    thread_ = std::thread([this, epoll_fd = info->epoll_fd] { Run(epoll_fd); });
+    return true;
+  }
+
+ private:
+  void Run(int epoll_fd) {
+    pollfd fds[] = {{.fd = stop_.get(), .events = POLLIN},
+                    {.fd = epoll_fd, .events = POLLIN}};
+    while (fds[0].revents == 0) {
+      poll(fds, std::size(fds), PatienceMs());
+      MHD_run(daemon_);
+    }
+  }
+
+  // Until a connection times out; -1 when there is none that could.
+  int PatienceMs() {
+    unsigned long long ms;  // NOLINT(google-runtime-int)
+    if (MHD_get_timeout(daemon_, &ms) != MHD_YES) return -1;
+    return static_cast<int>(std::min<uint64_t>(ms, INT_MAX));
+  }
+
+  const Socket stop_;
+  MHD_Daemon* daemon_ = nullptr;
+  std::thread thread_;
+};
+
 HttpServer::HttpServer(std::unique_ptr<Site> site) : site_(std::move(site)) {}
 
 HttpServer::~HttpServer() = default;
-
-void HttpServer::StopDaemon::operator()(MHD_Daemon* daemon) const {
-  MHD_stop_daemon(daemon);
-}
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     HttpOptions options, const Published<Snapshot>* snapshots) {
@@ -409,19 +467,12 @@ absl::Status HttpServer::Listen(const std::string& address) {
   absl::StatusOr<Socket> listener = OpenListener(address);
   if (!listener.ok()) return listener.status();
   ports_.push_back(PortOf(*listener));
-  // The socket is libmicrohttpd's from here on: on failure it may be closed.
-  MHD_Daemon* daemon = MHD_start_daemon(
-      MHD_USE_EPOLL_INTERNAL_THREAD, /*port=*/0, nullptr, nullptr,
-      &Site::OnRequest, site_.get(), MHD_OPTION_LISTEN_SOCKET,
-      listener->Release(), MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,
-      MHD_OPTION_CONNECTION_TIMEOUT, kTimeoutSeconds,
-      MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemoryPerConnection,
-      MHD_OPTION_UNESCAPE_CALLBACK, &LeaveEscaped, nullptr, MHD_OPTION_END);
-  if (daemon == nullptr) {
+  auto server = std::make_unique<Listener>();
+  if (!server->Start(*std::move(listener), site_.get())) {
     return absl::InternalError(
-        absl::StrCat("listen on ", address, ": cannot start a server thread"));
+        absl::StrCat("listen on ", address, ": cannot start a server"));
   }
-  daemons_.emplace_back(daemon);
+  listeners_.push_back(std::move(server));
   return absl::OkStatus();
 }
 

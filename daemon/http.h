@@ -14,8 +14,6 @@
 #include "daemon/published.h"
 #include "daemon/snapshot.h"
 
-struct MHD_Daemon;
-
 namespace pinwatch {
 
 // The text exposition format, version 0.0.4.
@@ -37,6 +35,7 @@ struct HttpOptions {
 // thread an address, which inherits the signal mask of the caller of Start.
 class HttpServer {
   class Site;
+  class Listener;
 
  public:
   // `snapshots` must outlive the server. InvalidArgument for an address of
@@ -50,16 +49,12 @@ class HttpServer {
   const std::vector<uint16_t>& ports() const { return ports_; }
 
  private:
-  struct StopDaemon {
-    void operator()(MHD_Daemon* daemon) const;
-  };
-
   absl::Status Listen(const std::string& address);
 
   std::unique_ptr<Site> site_;
   std::vector<uint16_t> ports_;
   // Stopped first: their threads use the site.
-  std::vector<std::unique_ptr<MHD_Daemon, StopDaemon>> daemons_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
 };
 
 }  // namespace pinwatch
