@@ -10,13 +10,13 @@
 #include <bpf/bpf_helpers.h>
 
 #include "events.h"
+#include "folio.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* x86-64; the build refuses other architectures. */
 #define PAGEBLOCK_SHIFT 9
-#define MAX_ORDER 10	   /* of a free range */
-#define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
+#define MAX_ORDER 10 /* of a free range */
 #define PAGE_BYTES 4096UL
 
 /* Flag bits of section_mem_map; the address proper begins above them. */
@@ -84,34 +84,11 @@ struct walk {
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
 };
 
-/* A page flag; 0 where this kernel is built without it. */
-#define PG(name)                                                                                   \
-	(bpf_core_enum_value_exists(enum pageflags, name)                                          \
-		 ? 1UL << bpf_core_enum_value(enum pageflags, name)                                \
-		 : 0)
-
 /* Slab is a page type from Linux v6.12 on. */
 #define SLAB_FLAG                                                                                  \
 	(bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1)                         \
 		 ? 1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)               \
 		 : 0)
-
-/* A field of a struct page that lies in one of our own buffers. */
-#define FIELD(type, page, field) (*(type *)((page) + bpf_core_field_offset(field)))
-
-static __always_inline __u64 page_flags(const char *page)
-{
-	if (bpf_core_field_exists(((struct page___v6_18 *)0)->flags.f))
-		return FIELD(__u64, page, ((struct page___v6_18 *)0)->flags.f);
-	return FIELD(__u64, page, ((struct page *)0)->flags);
-}
-
-static __always_inline __u64 compound_head_of(const char *page)
-{
-	if (bpf_core_field_exists(((struct page___v7_0 *)0)->compound_info))
-		return FIELD(__u64, page, ((struct page___v7_0 *)0)->compound_info);
-	return FIELD(__u64, page, ((struct page *)0)->compound_head);
-}
 
 static __always_inline struct page_view view_of(const char *page)
 {
@@ -207,63 +184,12 @@ static __always_inline enum page_class classify_small_page(const struct walk *wa
 	return PAGE_KERNEL;
 }
 
-static __always_inline __u32 folio_order(const char *pair)
-{
-	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_order))
-		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_order);
-	return FIELD(__u64, pair, ((struct folio *)0)->_flags_1) & 0xff;
-}
-
-/* Up to v5.17 the second tail page has it, which a folio of two pages lacks. */
-static __always_inline __s32 folio_pincount(const struct walk *walk, const char *pair,
-					    __u64 head_pfn, __u32 order)
-{
-	__s32 pincount = 0;
-
-	if (!bpf_core_field_exists(((struct page___v5_10 *)0)->hpage_pinned_refcount))
-		return FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
-	if (order > 1)
-		bpf_probe_read_kernel(
-			&pincount, sizeof(pincount),
-			(char *)walk->vmemmap + (head_pfn + 2) * STRUCT_PAGE +
-				bpf_core_field_offset(
-					((struct page___v5_10 *)0)->hpage_pinned_refcount));
-	return pincount;
-}
-
 static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
 {
 	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_dtor))
 		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_dtor) ==
 		       bpf_core_enum_value(enum compound_dtor_id, HUGETLB_PAGE_DTOR);
 	return kind == KIND_HUGETLB;
-}
-
-/* Where a tail says that its head is. */
-static __always_inline __u64 head_pfn_by(const struct walk *walk, __u64 pfn, __u64 compound_head)
-{
-	/* From Linux v7.0 on it may be a mask for the tail's own address. */
-	if (compound_head >> 40 == 0xffffff)
-		return (((walk->vmemmap + pfn * STRUCT_PAGE) & compound_head) - walk->vmemmap) /
-		       STRUCT_PAGE;
-	return (compound_head - 1 - walk->vmemmap) / STRUCT_PAGE;
-}
-
-/* The pfn of the head of the compound page that `pair` begins with. */
-static __always_inline __u64 head_pfn_of(const struct walk *walk, const char *pair, __u64 pfn)
-{
-	__u64 own = compound_head_of(pair);
-	__u64 next = compound_head_of(pair + STRUCT_PAGE);
-
-	if (own & 1)
-		return head_pfn_by(walk, pfn, own);
-	/*
-	 * With an optimised vmemmap the first tail in each page of struct pages
-	 * reads like a head; the tail after it knows better.
-	 */
-	if (next & 1)
-		return head_pfn_by(walk, pfn + 1, next);
-	return pfn;
 }
 
 /*
@@ -283,7 +209,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	if (bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
 				  (void *)(walk->vmemmap + walk->pfn * STRUCT_PAGE)))
 		return PAGE_UNSTABLE;
-	head_pfn = head_pfn_of(walk, pair, walk->pfn);
+	head_pfn = head_pfn_of(walk->vmemmap, pair, walk->pfn);
 	if (head_pfn != walk->pfn &&
 	    bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
 				  (void *)(walk->vmemmap + head_pfn * STRUCT_PAGE)))
@@ -297,7 +223,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 
 	*nr_pages = end - walk->pfn;
 	kind = kind_of(&head);
-	pincount = folio_pincount(walk, pair, head_pfn, order);
+	pincount = folio_pincount(walk->vmemmap, pair, head_pfn, order);
 	if (pincount > 0 && head.refcount >= pincount) {
 		pinned_page.head_pfn = head_pfn;
 		pinned_page.pins = pincount;

@@ -224,9 +224,6 @@ ASSERT_LAYOUT(struct pin_owner_key, 24);
 
 struct pin_owner {
 	__u64 first_ns; /* CLOCK_MONOTONIC */
-	__u64 last_ns;
-	__u64 calls;
-	__u64 pages;
 	__u64 via_start_ns;
 	__u64 kernel_stack[PINWATCH_STACK_DEPTH]; /* of the first call; ends with 0 */
 	__u64 user_stack[PINWATCH_STACK_DEPTH];
@@ -235,7 +232,15 @@ struct pin_owner {
 	char comm[16];	   /* of the process: hostile text */
 	char via_comm[16]; /* of the process that asked */
 };
-ASSERT_LAYOUT(struct pin_owner, 40 + 16 * PINWATCH_STACK_DEPTH + 8 + 32);
+ASSERT_LAYOUT(struct pin_owner, 16 + 16 * PINWATCH_STACK_DEPTH + 8 + 32);
+
+/* What an owner has done. */
+struct pin_activity {
+	__u64 last_ns; /* CLOCK_MONOTONIC; of a short-term owner to the second */
+	__u64 calls;
+	__u64 pages;
+};
+ASSERT_LAYOUT(struct pin_activity, 24);
 
 /* Calls and pages since the programs were attached; one on each CPU. */
 struct pin_totals {

@@ -11,13 +11,14 @@
 #include <bpf/bpf_helpers.h>
 
 #include "events.h"
+#include "folio.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 #define NSEC_PER_SEC 1000000000UL
 
 /* Pages claimed by one step of a loop: what a step costs is shared by them. */
-#define PAGES_A_STEP 4
+#define PAGES_A_STEP 16
 
 /* Set by the daemon from the kernel's types: FOLL_* are no enum before v6.3. */
 const volatile __u32 foll_longterm = 0x10000;
@@ -35,9 +36,19 @@ extern const void vmemmap_base __ksym __weak;
 /* Read once, by pin_setup. */
 __u64 vmemmap;
 
-/* Counted up by the daemon once a second: short-term calls do without a clock. */
-__u32 pin_epoch;
+/* Set by the daemon once a second: short-term calls do without a clock. */
+__u32 pin_epoch; /* counts these seconds */
 __u32 pin_tick;
+__u64 pin_now_ns;
+
+/* By owner's index. */
+struct pin_activity pin_activity[PINWATCH_MAX_OWNERS + 1];
+
+/* Counts owners, so that the daemon need not read pin_owners in vain. */
+__u64 owners_made;
+
+/* Changed by the daemon when it takes indexes back: those noted before are void. */
+__u32 owners_generation;
 
 __u64 short_claims[PINWATCH_SHORT_CLAIMS];
 
@@ -96,20 +107,35 @@ struct {
 /* Counts changes of claim_runs, so that the daemon need not read it in vain. */
 __u64 claim_runs_changed;
 
-/* Where a call works. A program may be preempted by itself: hence `busy`. */
+/*
+ * Where a call works. A program may be preempted by itself: hence `busy`. What
+ * loops count stands here, where the verifier does not follow it: counts that
+ * it knows keep it from ever seeing two rounds of a loop as one.
+ */
 struct scratch {
 	__u32 busy;
 	__u32 epoch;
 	__u32 short_calls; /* in this epoch */
-	/*
-	 * In memory, where the verifier does not follow what they may be: counts
-	 * that it knows keep it from ever seeing two rounds of a loop as one.
-	 */
+	/* The owner of the last call of this CPU. */
+	__u32 last_owner;
+	__u32 last_generation;
+	struct pin_owner_key last_key;
+	/* The call at hand: the array it filled, and how much of it is done. */
+	__u64 array;
+	__u64 nr_pages;
+	__u64 nr_done;
+	__u32 rest_from; /* of `pages`, where the pages begin that fill no step */
+	__u64 pages[PINWATCH_PIN_BULK];
+	/* Places in `pages` of those whose claim could not be set. */
 	__u32 nr_contested;
+	__u32 contested[PINWATCH_PIN_BULK];
 	struct claim_run_key run;
 	struct claim_run span;
-	__u64 pages[PINWATCH_PIN_BULK + PAGES_A_STEP];
-	__u64 contested[PINWATCH_PIN_BULK + PAGES_A_STEP];
+	/* The folio asked about last, and whether all pins on it are this call's. */
+	__u64 folio_start;
+	__u64 folio_end;
+	__u64 folio_is_ours;
+	char pair[2 * STRUCT_PAGE];
 	struct pin_owner owner;
 };
 
@@ -131,43 +157,31 @@ struct pin_call {
 	__u32 long_term;
 };
 
-static __always_inline struct task_struct *leader_of(struct task_struct *task)
+/* Whose memory it is, as far as that can be told: address of the leader's task_struct. */
+static __always_inline __u64 remote_leader(__u64 mm, const struct task_struct *caller)
 {
-	struct task_struct *leader = 0;
+	__u64 owner = 0, leader = 0;
 
-	bpf_probe_read_kernel(&leader, sizeof(leader), &task->group_leader);
+	if ((__u64)caller->mm == mm || !bpf_core_field_exists(((struct mm_struct *)0)->owner))
+		return 0;
+	bpf_probe_read_kernel(&owner, sizeof(owner), &((struct mm_struct *)mm)->owner);
+	/* A memory whose owner the kernel does not know is the caller's doing. */
+	if (owner)
+		bpf_probe_read_kernel(&leader, sizeof(leader),
+				      &((struct task_struct *)owner)->group_leader);
 	return leader;
 }
 
-static __always_inline __u64 start_of(struct task_struct *leader)
+static __always_inline struct pin_activity *activity_of(__u32 index)
 {
-	__u64 start_ns = 0;
-
-	bpf_probe_read_kernel(&start_ns, sizeof(start_ns), &leader->start_boottime);
-	return start_ns;
+	barrier_var(index);
+	return &pin_activity[index <= PINWATCH_MAX_OWNERS ? index : 0];
 }
 
-/*
- * The process that owns the memory, where that is not the caller. A memory
- * whose owner the kernel does not know is the caller's doing.
- */
-static __always_inline struct task_struct *remote_leader(__u64 mm, struct task_struct *caller)
-{
-	struct task_struct *owner = 0;
-	__u64 own_mm = 0;
-
-	bpf_probe_read_kernel(&own_mm, sizeof(own_mm), &caller->mm);
-	if (own_mm == mm || !bpf_core_field_exists(((struct mm_struct *)0)->owner))
-		return 0;
-	bpf_probe_read_kernel(&owner, sizeof(owner), &((struct mm_struct *)mm)->owner);
-	return owner ? leader_of(owner) : 0;
-}
-
-/* Gives a new owner an index. Its record, index included, or null. */
-static __always_inline struct pin_owner *intern(const struct pin_call *call,
-						const struct pin_owner_key *key,
-						struct task_struct *leader,
-						struct task_struct *caller, struct scratch *work)
+/* Gives a new owner an index; 0 when there is no room. */
+static __always_inline __u32 intern(const struct pin_call *call, const struct pin_owner_key *key,
+				    __u64 leader, const struct task_struct *caller,
+				    struct scratch *work)
 {
 	struct pin_owner *owner = &work->owner;
 	__u32 index = 0;
@@ -177,75 +191,167 @@ static __always_inline struct pin_owner *intern(const struct pin_call *call,
 	__builtin_memset(owner, 0, sizeof(*owner));
 	owner->index = index;
 	owner->first_ns = bpf_ktime_get_ns();
-	bpf_probe_read_kernel(owner->comm, sizeof(owner->comm), &leader->comm);
+	bpf_probe_read_kernel(owner->comm, sizeof(owner->comm),
+			      &((struct task_struct *)leader)->comm);
 	if (key->via_tgid) {
-		owner->via_start_ns = start_of(caller);
+		owner->via_start_ns = caller->start_boottime;
 		bpf_probe_read_kernel(owner->via_comm, sizeof(owner->via_comm), &caller->comm);
 	}
 	bpf_get_stack(call->ctx, owner->kernel_stack, sizeof(owner->kernel_stack), 0);
 	bpf_get_stack(call->ctx, owner->user_stack, sizeof(owner->user_stack), BPF_F_USER_STACK);
+	*activity_of(index) = (struct pin_activity){};
 	if (bpf_map_update_elem(&pin_owners, key, owner, BPF_NOEXIST)) {
 		/* Another thread of the process was faster, or the table is full. */
 		bpf_map_push_elem(&free_owners, &index, 0);
-	} else {
-		bpf_ringbuf_output(&pin_news, &index, sizeof(index), 0);
+		owner = bpf_map_lookup_elem(&pin_owners, key);
+		return owner ? owner->index : 0;
 	}
-	return bpf_map_lookup_elem(&pin_owners, key);
+	__sync_fetch_and_add(&owners_made, 1);
+	bpf_ringbuf_output(&pin_news, &index, sizeof(index), 0);
+	return index;
+}
+
+static __always_inline bool is_last_owner(const struct scratch *work,
+					  const struct pin_owner_key *key)
+{
+	const __u64 *a = (const __u64 *)key, *b = (const __u64 *)&work->last_key;
+
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] &&
+	       work->last_generation == owners_generation;
 }
 
 /* The index of the call's owner; 0 when there is no room for one more. */
 static __always_inline __u32 owner_of(const struct pin_call *call, struct scratch *work, __u64 now)
 {
-	struct task_struct *caller = leader_of((struct task_struct *)bpf_get_current_task());
-	struct task_struct *leader = call->mm ? remote_leader(call->mm, caller) : 0;
+	struct task_struct *caller = bpf_get_current_task_btf()->group_leader;
+	__u64 leader = call->mm ? remote_leader(call->mm, caller) : 0;
 	struct pin_owner_key key = {
 		.call_site = (__u32)call->call_site,
 		.door = call->door,
 		.long_term = call->long_term,
 	};
+	struct pin_activity *activity;
 	struct pin_owner *owner;
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u32 index;
 
-	if (leader && leader != caller) {
-		bpf_probe_read_kernel(&key.tgid, sizeof(key.tgid), &leader->tgid);
-		key.via_tgid = tgid;
+	if (leader && leader != (__u64)caller) {
+		struct task_struct *other = (struct task_struct *)leader;
+
+		key.via_tgid = caller->tgid;
+		bpf_probe_read_kernel(&key.tgid, sizeof(key.tgid), &other->tgid);
+		bpf_probe_read_kernel(&key.start_ns, sizeof(key.start_ns), &other->start_boottime);
 	} else {
-		leader = caller;
-		key.tgid = tgid;
+		leader = (__u64)caller;
+		key.tgid = caller->tgid;
+		key.start_ns = caller->start_boottime;
 	}
-	key.start_ns = start_of(leader);
-	owner = bpf_map_lookup_elem(&pin_owners, &key);
-	if (!owner)
-		owner = intern(call, &key, leader, caller, work);
-	if (!owner)
-		return 0;
-	owner->last_ns = now;
-	__sync_fetch_and_add(&owner->calls, 1);
-	__sync_fetch_and_add(&owner->pages, call->nr_pages);
-	return owner->index;
+	if (is_last_owner(work, &key)) {
+		index = work->last_owner;
+	} else {
+		const __u32 generation = owners_generation;
+
+		owner = bpf_map_lookup_elem(&pin_owners, &key);
+		index = owner ? owner->index : intern(call, &key, leader, caller, work);
+		if (!index)
+			return 0;
+		work->last_owner = index;
+		work->last_key = key;
+		work->last_generation = generation;
+	}
+	activity = activity_of(index);
+	activity->last_ns = now;
+	__sync_fetch_and_add(&activity->calls, 1);
+	__sync_fetch_and_add(&activity->pages, call->nr_pages);
+	return index;
 }
 
-static __always_inline __u32 *claim_slot(__u64 pfn)
+static __always_inline struct claim_chunk *chunk_of(__u64 pfn)
 {
 	__u32 section = pfn >> SECTION_SHIFT, zero = 0;
-	struct claim_chunk *chunk;
-	void *map;
+	void *map = bpf_map_lookup_elem(&claim_chunks, &section);
 
-	map = bpf_map_lookup_elem(&claim_chunks, &section);
-	if (!map)
-		return 0;
-	chunk = bpf_map_lookup_elem(map, &zero);
-	return chunk ? chunk->claim + (pfn & (PINWATCH_CHUNK_PAGES - 1)) : 0;
+	return map ? bpf_map_lookup_elem(map, &zero) : 0;
 }
 
-struct slow_walk {
+struct long_walk {
 	struct scratch *work;
 	struct pin_totals *totals;
 	__u32 owner;
 	__u32 tick;
 };
 
-static __always_inline void note_run(struct slow_walk *walk)
+static __always_inline __u32 word_of(const struct long_walk *walk)
+{
+	return walk->owner << PINWATCH_TICK_BITS | walk->tick;
+}
+
+static __always_inline __u64 pfn_of(__u64 page)
+{
+	return (page - vmemmap) / STRUCT_PAGE;
+}
+
+/* Whether the call's array has that page at this place. */
+static __always_inline bool array_has(const struct scratch *work, __u64 place, __u64 pfn)
+{
+	__u64 page = 0;
+
+	bpf_probe_read_kernel(&page, sizeof(page), (void *)(work->array + place * sizeof(page)));
+	return page == vmemmap + pfn * STRUCT_PAGE;
+}
+
+/*
+ * Finds out whether all pins on the page's folio were taken by this call, which
+ * has the page at `place`. The answer, and for which pfns it holds, in the
+ * scratch. Global, so that the verifier goes through it once.
+ */
+__noinline int ask_folio(__u64 pfn, __u64 place)
+{
+	__u32 zero = 0, order;
+	struct scratch *work = bpf_map_lookup_elem(&scratch, &zero);
+	__u64 head_pfn, begin, end;
+	__s64 pins;
+	char *pair;
+
+	if (!work)
+		return 0;
+	pair = work->pair;
+	work->folio_start = pfn;
+	work->folio_end = pfn + 1;
+	work->folio_is_ours = false;
+	if (bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE, (char *)vmemmap + pfn * STRUCT_PAGE))
+		return 0;
+	if (!(page_flags(pair) & PG(PG_head)) && !(compound_head_of(pair) & 1)) {
+		pins = FIELD(__s32, pair, ((struct page *)0)->_refcount.counter);
+		/* With one pin on the page, that pin is ours. */
+		work->folio_is_ours = pins >= PINWATCH_PIN_BIAS && pins < 2 * PINWATCH_PIN_BIAS;
+		return 0;
+	}
+	head_pfn = head_pfn_of(vmemmap, pair, pfn);
+	if (head_pfn != pfn &&
+	    bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE, (char *)vmemmap + head_pfn * STRUCT_PAGE))
+		return 0;
+	order = folio_order(pair);
+	if (!(page_flags(pair) & PG(PG_head)) || !order || order > MAX_FOLIO_ORDER ||
+	    pfn - head_pfn >= 1UL << (order & 31))
+		return 0;
+	work->folio_start = head_pfn;
+	work->folio_end = head_pfn + (1UL << (order & 31));
+	pins = folio_pincount(vmemmap, pair, head_pfn, order);
+	if (pins == 1) {
+		work->folio_is_ours = true;
+		return 0;
+	}
+	/* The places where the folio begins and ends, if the array has it in one piece. */
+	begin = pfn - head_pfn <= place ? head_pfn : pfn - place;
+	end = work->folio_end - pfn <= work->nr_pages - place ? work->folio_end
+							      : pfn + work->nr_pages - place;
+	work->folio_is_ours = pins == (__s64)(end - begin) &&
+			      array_has(work, place - (pfn - begin), begin) &&
+			      array_has(work, place + (end - 1 - pfn), end - 1);
+	return 0;
+}
+
+static __always_inline void note_run(const struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
 	struct claim_run *known;
@@ -261,32 +367,32 @@ static __always_inline void note_run(struct slow_walk *walk)
 }
 
 /*
- * A page that another owner claims, or that has no chunk yet. With one pin on
- * it that pin is ours, and the other claim is a thing of the past.
+ * A page that another owner claims, or that has no chunk yet. If all pins on it
+ * are ours, the other claim is a thing of the past.
  */
-static long claim_contested(__u32 i, struct slow_walk *walk)
+static long claim_contested(__u32 i, struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
-	__s32 refcount = 0;
-	__u32 *slot;
+	struct claim_chunk *chunk;
 	__u64 pfn;
+	__u32 at;
 
-	if (i >= PINWATCH_PIN_BULK + PAGES_A_STEP)
+	if (i >= PINWATCH_PIN_BULK)
 		return 1;
-	pfn = work->contested[i];
-	slot = claim_slot(pfn);
-	if (slot) {
-		bpf_probe_read_kernel(&refcount, sizeof(refcount),
-				      (char *)vmemmap + pfn * STRUCT_PAGE +
-					      bpf_core_field_offset(struct page, _refcount));
-		if (refcount >= PINWATCH_PIN_BIAS && refcount < 2 * PINWATCH_PIN_BIAS) {
-			*slot = walk->owner << PINWATCH_TICK_BITS | walk->tick;
+	at = work->contested[i];
+	barrier_var(at);
+	if (at >= PINWATCH_PIN_BULK)
+		return 1;
+	pfn = pfn_of(work->pages[at]);
+	chunk = chunk_of(pfn);
+	if (chunk) {
+		if (pfn - work->folio_start >= work->folio_end - work->folio_start)
+			ask_folio(pfn, work->nr_done + at);
+		if (work->folio_is_ours) {
+			chunk->claim[pfn & (PINWATCH_CHUNK_PAGES - 1)] = word_of(walk);
 			return 0;
 		}
 	}
-	/* In the run already: the last step of a bulk is filled up with its last page. */
-	if (pfn - work->run.pfn < work->span.nr_pages)
-		return 0;
 	if (work->span.nr_pages && pfn == work->run.pfn + work->span.nr_pages) {
 		work->span.nr_pages++;
 		return 0;
@@ -297,106 +403,152 @@ static long claim_contested(__u32 i, struct slow_walk *walk)
 	return 0;
 }
 
-struct bulk_walk {
-	struct scratch *work;
-	struct pin_totals *totals;
-	__u64 pages; /* address of what is left of the array */
-	__u64 nr_pages;
-	__u32 owner;
-	__u32 tick;
-};
+#define OWNER_BITS (~0U << PINWATCH_TICK_BITS)
 
 /*
- * Sets the claims of the PAGES_A_STEP pages whose pointers stand at the i-th
- * place in work->pages. Those that cannot be set here are put aside.
+ * Sets the claims of PAGES_A_STEP neighbours in one section that nobody else
+ * claims, two at a time. False, and nothing done, if they are not such.
  */
-static long claim_step(__u32 i, struct bulk_walk *walk)
+static __always_inline bool claim_neighbours(const __u64 *pages, __u32 word)
+{
+	const __u64 pair = word | (__u64)word << 32;
+	const __u64 owner = OWNER_BITS | (__u64)OWNER_BITS << 32;
+	__u64 expected = pages[0], apart = 0, claimed = 0, foreign = 0, pfn;
+	struct claim_chunk *chunk;
+	__u64 *claims;
+	__u32 at;
+
+	if (pages[PAGES_A_STEP - 1] - expected != (PAGES_A_STEP - 1) * STRUCT_PAGE)
+		return false;
+	pfn = pfn_of(expected);
+	at = pfn & (PINWATCH_CHUNK_PAGES - 1);
+	barrier_var(at);
+	if (at > PINWATCH_CHUNK_PAGES - PAGES_A_STEP)
+		return false;
+#pragma clang loop unroll(full)
+	for (__u32 j = 1; j < PAGES_A_STEP - 1; j++) {
+		expected += STRUCT_PAGE;
+		apart |= pages[j] - expected;
+	}
+	if (apart)
+		return false;
+	chunk = chunk_of(pfn);
+	if (!chunk)
+		return false;
+	/* May be unaligned, which x86-64 allows; no claim is ever torn. */
+	claims = (__u64 *)&chunk->claim[at];
+#pragma clang loop unroll(full)
+	for (__u32 j = 0; j < PAGES_A_STEP / 2; j++) {
+		claimed |= claims[j];
+		foreign |= claims[j] ^ pair;
+	}
+	if (claimed && foreign & owner)
+		return false;
+#pragma clang loop unroll(full)
+	for (__u32 j = 0; j < PAGES_A_STEP / 2; j++)
+		claims[j] = pair;
+	return true;
+}
+
+/* Sets the claim of the page at that place in work->pages, or puts it aside. */
+static __always_inline void claim_page(struct scratch *work, struct claim_chunk *chunk, __u32 place,
+				       __u64 pfn, __u32 word)
+{
+	__u32 at = pfn, old;
+
+	if (chunk) {
+		barrier_var(at);
+		at &= PINWATCH_CHUNK_PAGES - 1;
+		old = chunk->claim[at];
+		if (!old || !((old ^ word) & OWNER_BITS)) {
+			chunk->claim[at] = word;
+			return;
+		}
+	}
+	at = work->nr_contested++;
+	barrier_var(at);
+	if (at < PINWATCH_PIN_BULK)
+		work->contested[at] = place;
+}
+
+static long claim_step(__u32 i, struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
-	const __u32 owner = walk->owner;
-	const __u32 word = owner << PINWATCH_TICK_BITS | walk->tick;
-	const __u64 base = vmemmap;
-	__u64 section = -1UL;
+	const __u32 word = word_of(walk), first = i * PAGES_A_STEP;
 	struct claim_chunk *chunk = 0;
-	__u32 zero = 0, first = i * PAGES_A_STEP;
+	__u64 section = -1UL;
 
 	if (first > PINWATCH_PIN_BULK - PAGES_A_STEP)
 		return 1;
+	if (claim_neighbours(&work->pages[first], word))
+		return 0;
 #pragma clang loop unroll(full)
 	for (__u32 j = 0; j < PAGES_A_STEP; j++) {
-		__u64 pfn = (work->pages[first + j] - base) / STRUCT_PAGE;
-		__u32 at, old;
+		__u64 pfn = pfn_of(work->pages[first + j]);
 
 		if (pfn >> SECTION_SHIFT != section) {
-			__u32 key = section = pfn >> SECTION_SHIFT;
-			void *map = bpf_map_lookup_elem(&claim_chunks, &key);
-
-			chunk = map ? bpf_map_lookup_elem(map, &zero) : 0;
+			section = pfn >> SECTION_SHIFT;
+			chunk = chunk_of(pfn);
 		}
-		if (chunk) {
-			at = pfn;
-			barrier_var(at);
-			at &= PINWATCH_CHUNK_PAGES - 1;
-			old = chunk->claim[at];
-			if (!old || old >> PINWATCH_TICK_BITS == owner) {
-				chunk->claim[at] = word;
-				continue;
-			}
-		}
-		at = work->nr_contested++;
-		barrier_var(at);
-		if (at < PINWATCH_PIN_BULK + PAGES_A_STEP)
-			work->contested[at] = pfn;
+		claim_page(work, chunk, first + j, pfn, word);
 	}
 	return 0;
 }
 
-static long claim_next_bulk(__u32 i, struct bulk_walk *walk)
+/* Pages that fill no step. */
+static long claim_rest(__u32 i, struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
-	__u64 nr = walk->nr_pages;
-	__u32 last;
+	__u32 place = (work->rest_from + i) & (PINWATCH_PIN_BULK - 1);
+	__u64 pfn;
+
+	barrier_var(place);
+	if (place >= PINWATCH_PIN_BULK)
+		return 1;
+	pfn = pfn_of(work->pages[place]);
+	claim_page(work, chunk_of(pfn), place, pfn, word_of(walk));
+	return 0;
+}
+
+static long claim_next_bulk(__u32 i, struct long_walk *walk)
+{
+	struct scratch *work = walk->work;
+	__u64 nr = work->nr_pages - work->nr_done;
 
 	if (nr > PINWATCH_PIN_BULK)
 		nr = PINWATCH_PIN_BULK;
-	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64), (void *)walk->pages))
+	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64),
+					 (void *)(work->array + work->nr_done * sizeof(__u64))))
 		return 1;
-	/* The last step is filled up with the last page: seeing it again is harmless. */
-	last = (nr - 1) & (PINWATCH_PIN_BULK - 1);
-	for (__u32 j = 1; j < PAGES_A_STEP; j++)
-		work->pages[last + j] = work->pages[last];
 	work->nr_contested = 0;
-	bpf_loop((nr + PAGES_A_STEP - 1) / PAGES_A_STEP, claim_step, walk, 0);
+	work->rest_from = nr & ~(PAGES_A_STEP - 1UL);
+	bpf_loop(nr / PAGES_A_STEP, claim_step, walk, 0);
+	bpf_loop(nr % PAGES_A_STEP, claim_rest, walk, 0);
 	if (work->nr_contested) {
-		struct slow_walk slow = {
-			.work = work,
-			.totals = walk->totals,
-			.owner = walk->owner,
-			.tick = walk->tick,
-		};
-
 		work->run = (struct claim_run_key){.owner = walk->owner};
 		work->span = (struct claim_run){.tick = walk->tick};
-		bpf_loop(work->nr_contested, claim_contested, &slow, 0);
-		note_run(&slow);
+		bpf_loop(work->nr_contested, claim_contested, walk, 0);
+		note_run(walk);
 	}
-	walk->pages += nr * sizeof(__u64);
-	walk->nr_pages -= nr;
+	work->nr_done += nr;
 	return 0;
 }
 
 static __always_inline void claim_long_term(const struct pin_call *call, struct scratch *work,
 					    struct pin_totals *totals, __u32 owner, __u64 now)
 {
-	struct bulk_walk walk = {
+	struct long_walk walk = {
 		.work = work,
 		.totals = totals,
-		.pages = call->pages,
-		.nr_pages = call->nr_pages,
 		.owner = owner,
 		.tick = 1 + now / NSEC_PER_SEC % PINWATCH_TICKS,
 	};
 
+	work->array = call->pages;
+	work->nr_pages = call->nr_pages;
+	work->nr_done = 0;
+	/* What is known of a folio is known for this call alone. */
+	work->folio_start = work->folio_end = 0;
 	bpf_loop((call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK, claim_next_bulk,
 		 &walk, 0);
 }
@@ -415,7 +567,7 @@ static __always_inline void claim_short_term(const struct pin_call *call, struct
 
 		if (i >= nr)
 			break;
-		pfn = (work->pages[i] - vmemmap) / STRUCT_PAGE;
+		pfn = pfn_of(work->pages[i]);
 		short_claims[pfn & (PINWATCH_SHORT_CLAIMS - 1)] =
 			pfn / PINWATCH_SHORT_CLAIMS << 32 | owner << PINWATCH_TICK_BITS | pin_tick;
 	}
@@ -452,16 +604,16 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 		__sync_fetch_and_add(&totals->lost_busy[long_term], 1);
 		return 0;
 	}
-	/* Read as numbers: the verifier knows no pointers to pointers. */
-	bpf_probe_read_kernel(&call.pages, sizeof(call.pages), call.ctx + pages_arg);
+	/* As numbers: the verifier knows no pointers to pointers. */
+	bpf_get_func_arg(call.ctx, pages_arg, &call.pages);
 	if (mm_arg < nr_args)
-		bpf_probe_read_kernel(&call.mm, sizeof(call.mm), call.ctx + mm_arg);
+		bpf_get_func_arg(call.ctx, mm_arg, &call.mm);
 	/*
 	 * Above the arguments and the return value stand the trampoline's frame
 	 * pointer, the way back into the function, and the way back to its caller.
 	 */
 	bpf_probe_read_kernel(&call.call_site, sizeof(call.call_site), call.ctx + nr_args + 3);
-	now = bpf_ktime_get_ns();
+	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
 	owner = owner_of(&call, work, now);
 	if (!owner)
 		__sync_fetch_and_add(&totals->lost_owners[long_term], 1);

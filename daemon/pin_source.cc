@@ -46,6 +46,7 @@ Timestamp At(uint64_t monotonic_ns, Timestamp now) {
           .monotonic_ns = ns};
 }
 
+// Without what the owner has done.
 OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
                        Timestamp now) {
   return {.index = owner.index,
@@ -57,10 +58,7 @@ OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
           .via_start_boottime_ns = owner.via_start_ns,
           .via_comm = Text(owner.via_comm),
           .door = key.door < NR_PIN_DOORS ? kDoorNames[key.door] : "unknown",
-          .calls = owner.calls,
-          .pages = owner.pages,
           .first = At(owner.first_ns, now),
-          .last = At(owner.last_ns, now),
           .kernel_stack = Stack(owner.kernel_stack),
           .user_stack = Stack(owner.user_stack)};
 }
@@ -339,6 +337,7 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
 }
 
 void PinSource::ReadOwners(Timestamp now) {
+  const uint64_t made = programs_->bss->owners_made;
   owners_.clear();
   owner_keys_.clear();
   ForEach<pin_owner_key, pin_owner>(
@@ -347,21 +346,29 @@ void PinSource::ReadOwners(Timestamp now) {
         owners_.push_back(ToReading(key, owner, now));
         owner_keys_.push_back(key);
       });
+  owners_read_ = made;
+}
+
+void PinSource::ReadActivity(Timestamp now) {
+  for (OwnerReading& owner : owners_) {
+    const pin_activity& activity = programs_->bss->pin_activity[owner.index];
+    owner.calls = activity.calls;
+    owner.pages = activity.pages;
+    // The clock of short-term calls may be older than the owner's first call.
+    owner.last =
+        At(std::max<uint64_t>(activity.last_ns, owner.first.monotonic_ns), now);
+  }
 }
 
 absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   programs_->bss->pin_epoch++;
   programs_->bss->pin_tick = TickAt(now.monotonic_ns);
+  programs_->bss->pin_now_ns = now.monotonic_ns;
   ClaimReading reading;
   if (absl::Status status = ReadTotals(reading.totals); !status.ok())
     return status;
-  const uint64_t calls =
-      reading.totals.long_term_calls + reading.totals.short_term_calls;
-  // Only calls change an owner's record; the last may still be under way.
-  const bool changed = calls != calls_read_;
-  if (changed || may_change_) ReadOwners(now);
-  may_change_ = changed;
-  calls_read_ = calls;
+  if (programs_->bss->owners_made != owners_read_) ReadOwners(now);
+  ReadActivity(now);
   ReadRuns();
   AddMissingChunks();
   if (now.monotonic_ns - saturated_ns_ > kSaturateEveryNs) {
@@ -392,6 +399,8 @@ void PinSource::ForgetOwners(const std::vector<uint32_t>& ended) {
       ++i;
       continue;
     }
+    // Before the index can be another's.
+    __atomic_fetch_add(&programs_->bss->owners_generation, 1, __ATOMIC_SEQ_CST);
     bpf_map_update_elem(free_owners, nullptr, &index, BPF_ANY);
     owners_.erase(owners_.begin() + static_cast<ptrdiff_t>(i));
     owner_keys_.erase(owner_keys_.begin() + static_cast<ptrdiff_t>(i));

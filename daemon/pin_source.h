@@ -76,6 +76,7 @@ class PinSource {
   absl::StatusOr<Chunk> MakeChunk();
   absl::Status ReadTotals(ClaimTotals& totals);
   void ReadOwners(Timestamp now);
+  void ReadActivity(Timestamp now);
   void AddMissingChunks();
   uint64_t RecursionMisses() const;
 
@@ -87,8 +88,7 @@ class PinSource {
   ClaimTable table_;
   std::vector<OwnerReading> owners_;
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
-  uint64_t calls_read_ = 0;                // when owners_ was read
-  bool may_change_ = false;                // owners_, since
+  uint64_t owners_read_ = 0;               // owners_made then
   uint64_t runs_read_ = 0;                 // claim_runs_changed then
   int64_t saturated_ns_ = 0;
 };

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a struct page says of the folio it belongs to, on every kernel. */
+#ifndef PINWATCH_FOLIO_H
+#define PINWATCH_FOLIO_H
+
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
+
+/* A page flag; 0 where this kernel is built without it. */
+#define PG(name)                                                                                   \
+	(bpf_core_enum_value_exists(enum pageflags, name)                                          \
+		 ? 1UL << bpf_core_enum_value(enum pageflags, name)                                \
+		 : 0)
+
+/* A field of a struct page that lies in one of our own buffers. */
+#define FIELD(type, page, field) (*(type *)((page) + bpf_core_field_offset(field)))
+
+static __always_inline __u64 page_flags(const char *page)
+{
+	if (bpf_core_field_exists(((struct page___v6_18 *)0)->flags.f))
+		return FIELD(__u64, page, ((struct page___v6_18 *)0)->flags.f);
+	return FIELD(__u64, page, ((struct page *)0)->flags);
+}
+
+static __always_inline __u64 compound_head_of(const char *page)
+{
+	if (bpf_core_field_exists(((struct page___v7_0 *)0)->compound_info))
+		return FIELD(__u64, page, ((struct page___v7_0 *)0)->compound_info);
+	return FIELD(__u64, page, ((struct page *)0)->compound_head);
+}
+
+static __always_inline __u32 folio_order(const char *pair)
+{
+	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_order))
+		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_order);
+	return FIELD(__u64, pair, ((struct folio *)0)->_flags_1) & 0xff;
+}
+
+/* Up to v5.17 the second tail page has it, which a folio of two pages lacks. */
+static __always_inline __s32 folio_pincount(__u64 vmemmap, const char *pair, __u64 head_pfn,
+					    __u32 order)
+{
+	__s32 pincount = 0;
+
+	if (!bpf_core_field_exists(((struct page___v5_10 *)0)->hpage_pinned_refcount))
+		return FIELD(__s32, pair, ((struct folio *)0)->_pincount.counter);
+	if (order > 1)
+		bpf_probe_read_kernel(
+			&pincount, sizeof(pincount),
+			(char *)vmemmap + (head_pfn + 2) * STRUCT_PAGE +
+				bpf_core_field_offset(
+					((struct page___v5_10 *)0)->hpage_pinned_refcount));
+	return pincount;
+}
+
+/* Where a tail says that its head is. */
+static __always_inline __u64 head_pfn_by(__u64 vmemmap, __u64 pfn, __u64 compound_head)
+{
+	/* From Linux v7.0 on it may be a mask for the tail's own address. */
+	if (compound_head >> 40 == 0xffffff)
+		return (((vmemmap + pfn * STRUCT_PAGE) & compound_head) - vmemmap) / STRUCT_PAGE;
+	return (compound_head - 1 - vmemmap) / STRUCT_PAGE;
+}
+
+/* The pfn of the head of the compound page that `pair` begins with. */
+static __always_inline __u64 head_pfn_of(__u64 vmemmap, const char *pair, __u64 pfn)
+{
+	__u64 own = compound_head_of(pair);
+	__u64 next = compound_head_of(pair + STRUCT_PAGE);
+
+	if (own & 1)
+		return head_pfn_by(vmemmap, pfn, own);
+	/*
+	 * With an optimised vmemmap the first tail in each page of struct pages
+	 * reads like a head; the tail after it knows better.
+	 */
+	if (next & 1)
+		return head_pfn_by(vmemmap, pfn + 1, next);
+	return pfn;
+}
+
+#endif
