@@ -80,8 +80,8 @@ TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/kernel.h"), IsEmpty());
   EXPECT_THAT(FilesThatInclude("bpf", "kernel.h"),
-              ElementsAre("census.bpf.c", "hotplug.bpf.c", "migrate.bpf.c",
-                          "pin.bpf.c"));
+              ElementsAre("census.bpf.c", "folio.h", "hotplug.bpf.c",
+                          "migrate.bpf.c", "pin.bpf.c"));
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {
