@@ -203,6 +203,10 @@ Process::~Process() {
     if (fd >= 0) close(fd);
 }
 
+void Process::WriteLine() {
+  Require(write(input_, "\n", 1) == 1, "write to " + name_);
+}
+
 void Process::CloseInput() {
   if (input_ >= 0) close(input_);
   input_ = -1;
@@ -283,9 +287,20 @@ Workload::Workload(const std::vector<std::string>& argv, ProcessOptions options)
     : process_(argv, options),
       held_(Json::parse(process_.ReadLine(kWorkloadTimeout))) {}
 
+void Workload::LetGo() {
+  process_.WriteLine();
+  last_ = Json::parse(process_.ReadLine(kWorkloadTimeout));
+}
+
+void Workload::WaitForEnd() {
+  if (process_.Wait(kWorkloadTimeout) != 0)
+    Fail("the workload said: " + process_.Errors());
+}
+
 Json Workload::Release() {
   process_.CloseInput();
-  const Json last = Json::parse(process_.ReadLine(kWorkloadTimeout));
+  const Json last =
+      last_ ? *last_ : Json::parse(process_.ReadLine(kWorkloadTimeout));
   const std::optional<int> status = process_.Wait(kWorkloadTimeout);
   if (status != 0) Fail("the workload said: " + process_.Errors());
   return last;

@@ -50,6 +50,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  void WriteLine();
   void CloseInput();
   void Signal(int signal) const;
 
@@ -104,8 +105,16 @@ class Workload {
   const Json& held() const { return held_; }
   std::vector<uint64_t> pfns() const { return held_.at("pfns"); }
 
+  pid_t pid() const { return held_.at("pid"); }
+
   // Lets go, waits for its end and returns its last words.
   Json Release();
+
+  // Has one that lingers let go, and waits until it has. Release() ends it.
+  void LetGo();
+
+  // Waits for the end of one that ends by itself.
+  void WaitForEnd();
 
   // Ends it with no chance to let go of anything itself.
   void Kill();
@@ -113,6 +122,7 @@ class Workload {
  private:
   Process process_;
   const Json held_;
+  std::optional<Json> last_;  // of one that let go and lives
 };
 
 // The word for it that counts: no pin is held on any node, which is where every

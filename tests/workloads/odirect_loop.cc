@@ -23,13 +23,13 @@ struct Reads {
   int last_error = 0;
 };
 
-// Reads the device from its beginning to its end, again and again. Does not
-// look at `stop` while a read is in flight.
-Reads ReadUntil(const std::atomic<bool>& stop, int fd, off_t device_size,
-                char* data, size_t size) {
+// Reads the device from its beginning to its end, again and again, or `count`
+// times unless that is 0. Does not look at `stop` while a read is in flight.
+Reads ReadUntil(const std::atomic<bool>& stop, uint64_t count, int fd,
+                off_t device_size, char* data, size_t size) {
   Reads reads;
   off_t offset = 0;
-  while (!stop) {
+  while (!stop && (count == 0 || reads.done + reads.failed < count)) {
     if (offset + static_cast<off_t>(size) > device_size) offset = 0;
     const ssize_t got = pread(fd, data, size, offset);
     if (got < 0) {
@@ -48,17 +48,26 @@ Reads ReadUntil(const std::atomic<bool>& stop, int fd, off_t device_size,
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string device, file;
-  size_t nr_pages = 0;
+  std::string device, into;
+  size_t nr_pages = 0, nr_readers = 1;
+  uint64_t count = 0;
   CLI::App app(
-      "Reads a block device with O_DIRECT into the same pages in a "
-      "loop, so that they are held as long as each read is in flight.");
+      "Reads a block device with O_DIRECT into the same pages in a loop, so "
+      "that they are held as long as each read is in flight.");
   app.add_option("--device", device, "Block device or file")->required();
   app.add_option("--pages", nr_pages, "4 KiB pages a read")
       ->required()
       ->check(CLI::Range(1, 1 << 18));
-  app.add_option("--file", file,
-                 "Into pages of this file, which others may share, instead");
+  app.add_option("--into", into,
+                 "PID:FD, the memfd of another process; without it anonymous "
+                 "pages");
+  app.add_option("--count", count,
+                 "Reads, all made before this reports; without it they go on "
+                 "while it holds");
+  app.add_option("--readers", nr_readers,
+                 "Threads that read, all into the same pages: with several a "
+                 "slow device leaves no moment between two reads")
+      ->check(CLI::Range(1, 16));
   ParseOrExit(app, argc, argv);
 
   const size_t size = nr_pages * kPageSize;
@@ -68,34 +77,47 @@ int main(int argc, char** argv) {
   if (device_size < static_cast<off_t>(size))
     Fail(device + " is smaller than one read", "ask for fewer pages", EINVAL);
 
-  char* data = file.empty() ? MapAnonymous(nr_pages)
-                            : MapShared(OpenFile(file, nr_pages), nr_pages);
+  char* data = into.empty() ? MapAnonymous(nr_pages)
+                            : MapShared(OpenMemfdOf(into), nr_pages);
   Touch(data, nr_pages);
   DrainLruBatches();
   const std::vector<uint64_t> pfns = ReadPfns(data, nr_pages);
 
   BlockStopSignals();
   std::atomic<bool> stop = false;
-  Reads reads;
-  std::thread reader(
-      [&] { reads = ReadUntil(stop, fd, device_size, data, size); });
+  std::vector<Reads> reads(nr_readers);
+  std::vector<std::thread> readers;
+  for (Reads& mine : reads)
+    readers.emplace_back(
+        [&] { mine = ReadUntil(stop, count, fd, device_size, data, size); });
+  const auto join = [&] {
+    for (std::thread& reader : readers) reader.join();
+    readers.clear();
+  };
+  if (count > 0) join();
   ReportAndHold({{"workload", "odirect-loop"},
                  {"pages", nr_pages},
-                 {"pid", getpid()},
                  {"device", device},
                  {"pfns", pfns}});
 
   stop = true;
-  reader.join();
+  join();
+  Reads all;
+  for (const Reads& mine : reads) {
+    all.done += mine.done;
+    all.short_reads += mine.short_reads;
+    all.failed += mine.failed;
+    if (mine.last_error != 0) all.last_error = mine.last_error;
+  }
   const size_t moved = CountDifferences(pfns, ReadPfns(data, nr_pages));
-  Report({{"workload", "odirect-loop"},
-          {"released", true},
-          {"reads", reads.done},
-          {"short_reads", reads.short_reads},
-          {"failed_reads", reads.failed},
-          {"last_errno", reads.last_error},
-          {"last_error", reads.last_error == 0
-                             ? Json()
-                             : Json(strerrorname_np(reads.last_error))},
-          {"moved_while_held", moved}});
+  Report(
+      {{"workload", "odirect-loop"},
+       {"released", true},
+       {"reads", all.done},
+       {"short_reads", all.short_reads},
+       {"failed_reads", all.failed},
+       {"last_errno", all.last_error},
+       {"last_error",
+        all.last_error == 0 ? Json() : Json(strerrorname_np(all.last_error))},
+       {"moved_while_held", moved}});
 }

@@ -2,77 +2,130 @@
 //
 // Long-term pins: a buffer registered with io_uring.
 
+#include <sys/mman.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "workload.h"
 
 using namespace workload;
 
-int main(int argc, char** argv) {
+namespace {
+
+struct Options {
   size_t count = 0;
-  bool thp = false, memfd = false, pass_ring = false;
-  std::string file;
+  size_t first = 0;
+  bool thp = false;
+  bool memfd = false;
+  std::string share_with;
+  std::string name;
+  size_t registrations = 1;
+  bool pass_ring = false;
+  bool linger = false;
+};
+
+Options Parse(int argc, char** argv) {
+  Options options;
   CLI::App app(
       "Pins memory long-term by registering it as an io_uring fixed buffer "
       "(one "
       "buffer for each GiB begun). With --thp pfns are those of the heads, and "
       "pin_references is left out: it is 512 a huge page on some kernels and 1 "
       "on others.");
-  app.add_option("--pages", count,
+  app.add_option("--pages", options.count,
                  "4 KiB pages, with --thp huge pages of 2 MiB")
       ->required()
       ->check(CLI::Range(1, 1 << 24));
-  auto* thp_flag = app.add_flag("--thp", thp, "Transparent huge pages");
-  app.add_flag("--memfd", memfd, "Shared pages of a memfd, not anonymous ones")
-      ->excludes(thp_flag);
-  app.add_option("--file", file,
-                 "Pages of this file, which others may share, not anonymous")
-      ->excludes(thp_flag);
-  app.add_flag(
-      "--pass-ring", pass_ring,
-      "Leave the ring to a child and end: what it pinned stays pinned");
+  auto* thp = app.add_flag("--thp", options.thp, "Transparent huge pages");
+  app.add_option("--first", options.first,
+                 "Register only so many 4 KiB pages, from the first on")
+      ->needs(thp);
+  auto* memfd =
+      app.add_flag("--memfd", options.memfd,
+                   "Shared pages of a memfd, not anonymous ones; reports fd")
+          ->excludes(thp);
+  app.add_option("--share-with", options.share_with,
+                 "PID:FD, the memfd of another process")
+      ->excludes(thp)
+      ->excludes(memfd);
+  app.add_option("--registrations", options.registrations,
+                 "Rings that each register the same memory")
+      ->check(CLI::Range(1, 16));
+  app.add_option("--comm", options.name, "Name to go by");
+  app.add_flag("--pass-ring", options.pass_ring,
+               "Hand the ring to a child, which holds it, and exit; reports "
+               "the pid of the child as holder_pid");
+  app.add_flag("--linger", options.linger,
+               "Live on when the pins and the memory are released, until told "
+               "again");
   ParseOrExit(app, argc, argv);
+  return options;
+}
 
-  const size_t nr_pages = thp ? count * kPagesPerHugePage : count;
-  char* data = thp             ? MapHugePages(count)
-               : memfd         ? MapShared(CreateMemfd(count), count)
-               : !file.empty() ? MapShared(OpenFile(file, count), count)
-                               : MapAnonymous(count);
+// Returns in the child alone, which has the ring from its parent.
+void PassOn(Json& line) {
+  line["pinner_pid"] = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) Fail("fork", "report this");
+  if (pid > 0) _exit(0);
+  line["holder_pid"] = getpid();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = Parse(argc, argv);
+  if (!options.name.empty()) SetName(options.name);
+  const size_t count = options.count;
+  const size_t nr_pages = options.thp ? count * kPagesPerHugePage : count;
+  int fd = -1;
+  if (options.memfd) fd = CreateMemfd(count);
+  if (!options.share_with.empty()) fd = OpenMemfdOf(options.share_with);
+  char* data = options.thp ? MapHugePages(count)
+               : fd >= 0   ? MapShared(fd, count)
+                           : MapAnonymous(count);
   auto read_pfns = [&] {
-    return thp ? ReadHeadPfns(data, count) : ReadPfns(data, count);
+    return options.thp ? ReadHeadPfns(data, count) : ReadPfns(data, count);
   };
   Touch(data, nr_pages);
   DrainLruBatches();
   const std::vector<uint64_t> before = read_pfns();
-  FixedBuffers buffers(data, nr_pages * kPageSize);
+  const size_t nr_registered = options.first ? options.first : nr_pages;
+  std::vector<std::unique_ptr<FixedBuffers>> rings;
+  for (size_t i = 0; i < options.registrations; ++i)
+    rings.push_back(
+        std::make_unique<FixedBuffers>(data, nr_registered * kPageSize));
   const std::vector<uint64_t> pinned = read_pfns();
 
   Json line{{"workload", "pin-iouring"},
-            {"memory", memfd           ? "memfd"
-                       : !file.empty() ? "file"
-                                       : "anonymous"},
-            {"pid", getpid()},
+            {"memory", fd >= 0 ? "memfd" : "anonymous"},
+            {"fd", fd},
             {"pages", nr_pages},
-            {"huge_pages", thp ? count : 0},
-            {"page_size", thp ? kHugePageSize : kPageSize},
-            {"buffers", buffers.nr_buffers()},
-            {"register_ns", buffers.register_ns()},
+            {"registered_pages", nr_registered},
+            {"huge_pages", options.thp ? count : 0},
+            {"page_size", options.thp ? kHugePageSize : kPageSize},
+            {"buffers", rings[0]->nr_buffers()},
+            {"register_ns", rings[0]->register_ns()},
             {"moved_pages", CountDifferences(before, pinned)},
             {"pfns_before", before},
             {"pfns", pinned}};
-  if (!thp) line["pin_references"] = nr_pages;
-  if (pass_ring) {
-    const pid_t child = fork();
-    if (child < 0) Fail("fork", "may there be one more process?");
-    if (child > 0) _exit(0);
-    line["child_pid"] = getpid();
-  }
+  if (!options.thp) line["pin_references"] = nr_pages * rings.size();
+  if (options.pass_ring) PassOn(line);
   ReportAndHold(line);
 
-  // A pinned page never moves.
-  const size_t moved_while_held = CountDifferences(pinned, read_pfns());
-  buffers.Unregister();
-  Report({{"workload", "pin-iouring"},
-          {"released", true},
-          {"moved_while_held", moved_while_held}});
+  // A pinned page never moves. A child's anonymous pages are copies.
+  const bool is_copy = options.pass_ring && fd < 0;
+  const size_t moved_while_held =
+      is_copy ? 0 : CountDifferences(pinned, read_pfns());
+  for (const auto& ring : rings) ring->Unregister();
+  const Json last{{"workload", "pin-iouring"},
+                  {"released", true},
+                  {"moved_while_held", moved_while_held}};
+  if (!options.linger) {
+    Report(last);
+    return 0;
+  }
+  munmap(data, nr_pages * kPageSize);
+  ReportAndHold(last);
 }

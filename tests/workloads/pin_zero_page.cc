@@ -4,11 +4,6 @@
 // it reads into is missing, and userfaultfd keeps it so. Such pins are
 // short-term by name, which makes no difference to the page.
 
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,49 +12,6 @@
 #include "workload.h"
 
 using namespace workload;
-
-namespace {
-
-// Memory that waits for Resolve() when it is touched first.
-class MissingMemory {
- public:
-  explicit MissingMemory(size_t nr_pages)
-      : data_(MapAnonymous(nr_pages)), size_(nr_pages * kPageSize) {
-    fd_ = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
-    if (fd_ < 0) Fail("userfaultfd", "the kernel needs CONFIG_USERFAULTFD");
-    uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
-    if (ioctl(fd_, UFFDIO_API, &api) != 0) Fail("UFFDIO_API", "report this");
-    uffdio_register range{
-        .range = Range(), .mode = UFFDIO_REGISTER_MODE_MISSING, .ioctls = 0};
-    if (ioctl(fd_, UFFDIO_REGISTER, &range) != 0)
-      Fail("UFFDIO_REGISTER", "report this");
-  }
-
-  char* data() const { return data_; }
-
-  void WaitUntilTouched() const {
-    uffd_msg message;
-    if (read(fd_, &message, sizeof(message)) != sizeof(message))
-      Fail("read from userfaultfd", "report this");
-  }
-
-  void Resolve() const {
-    uffdio_zeropage range{.range = Range(), .mode = 0, .zeropage = 0};
-    if (ioctl(fd_, UFFDIO_ZEROPAGE, &range) != 0)
-      Fail("UFFDIO_ZEROPAGE", "report this");
-  }
-
- private:
-  uffdio_range Range() const {
-    return {.start = reinterpret_cast<uintptr_t>(data_), .len = size_};
-  }
-
-  char* const data_;
-  const size_t size_;
-  int fd_ = -1;
-};
-
-}  // namespace
 
 int main(int argc, char** argv) {
   size_t nr_pages = 0;

@@ -3,9 +3,12 @@
 #include "workload.h"
 
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -109,20 +112,51 @@ char* MapShared(int fd, size_t nr_pages) {
 }
 
 int CreateMemfd(size_t nr_pages) {
-  const int fd = memfd_create("workload", MFD_CLOEXEC);
+  const int fd = memfd_create("workload", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) Fail("memfd_create", "does the kernel have memfd?");
   if (ftruncate(fd, static_cast<off_t>(nr_pages * kPageSize)) != 0)
     Fail("ftruncate", "ask for fewer pages");
   return fd;
 }
 
-int OpenFile(const std::string& path, size_t nr_pages) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) Fail("open " + path, "is its directory there?");
-  const auto size = static_cast<off_t>(nr_pages * kPageSize);
-  if (lseek(fd, 0, SEEK_END) < size && ftruncate(fd, size) != 0)
-    Fail("ftruncate", "ask for fewer pages");
+int OpenMemfdOf(const std::string& pid_and_fd) {
+  const size_t colon = pid_and_fd.find(':');
+  if (colon == std::string::npos)
+    Fail(pid_and_fd, "give PID:FD, as the other process reports them", EINVAL);
+  const std::string path = "/proc/" + pid_and_fd.substr(0, colon) + "/fd/" +
+                           pid_and_fd.substr(colon + 1);
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) Fail("open " + path, "does that process still live?");
   return fd;
+}
+
+MissingMemory::MissingMemory(size_t nr_pages)
+    : data_(MapAnonymous(nr_pages)), size_(nr_pages * kPageSize) {
+  fd_ = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
+  if (fd_ < 0) Fail("userfaultfd", "the kernel needs CONFIG_USERFAULTFD");
+  uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+  if (ioctl(fd_, UFFDIO_API, &api) != 0) Fail("UFFDIO_API", "report this");
+  uffdio_register range{
+      .range = {.start = reinterpret_cast<uintptr_t>(data_), .len = size_},
+      .mode = UFFDIO_REGISTER_MODE_MISSING,
+      .ioctls = 0};
+  if (ioctl(fd_, UFFDIO_REGISTER, &range) != 0)
+    Fail("UFFDIO_REGISTER", "report this");
+}
+
+void MissingMemory::WaitUntilTouched() const {
+  uffd_msg message;
+  if (read(fd_, &message, sizeof(message)) != sizeof(message))
+    Fail("read from userfaultfd", "report this");
+}
+
+void MissingMemory::Resolve() const {
+  uffdio_zeropage range{
+      .range = {.start = reinterpret_cast<uintptr_t>(data_), .len = size_},
+      .mode = 0,
+      .zeropage = 0};
+  if (ioctl(fd_, UFFDIO_ZEROPAGE, &range) != 0)
+    Fail("UFFDIO_ZEROPAGE", "report this");
 }
 
 void Touch(char* data, size_t nr_pages) {
@@ -238,10 +272,17 @@ void BlockStopSignals() {
   pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
 }
 
+void SetName(const std::string& name) {
+  if (prctl(PR_SET_NAME, name.c_str()) != 0)
+    Fail("prctl(PR_SET_NAME)", "report this");
+}
+
 void ReportAndHold(const Json& line) {
   BlockStopSignals();
   CatchStopSignals();
-  Report(line);
+  Json with_pid = line;
+  with_pid["pid"] = getpid();
+  Report(with_pid);
   sigset_t waiting_mask;
   pthread_sigmask(SIG_BLOCK, nullptr, &waiting_mask);
   for (int signal : {SIGTERM, SIGINT}) sigdelset(&waiting_mask, signal);

@@ -48,9 +48,23 @@ char* MapHugePages(size_t nr_huge_pages);
 // A memfd of `nr_pages` pages.
 int CreateMemfd(size_t nr_pages);
 
-// A file, made if it is not there, of at least `nr_pages` pages: memory to
-// share with other processes when it is on a tmpfs.
-int OpenFile(const std::string& path, size_t nr_pages);
+// "PID:FD", a memfd of another process, opened here.
+int OpenMemfdOf(const std::string& pid_and_fd);
+
+// Memory that stays missing, however one waits for it, until Resolve().
+class MissingMemory {
+ public:
+  explicit MissingMemory(size_t nr_pages);
+
+  char* data() const { return data_; }
+  void WaitUntilTouched() const;
+  void Resolve() const;
+
+ private:
+  char* const data_;
+  const size_t size_;
+  int fd_ = -1;
+};
 
 // Writes something different into every page, so that each is present, is not
 // the zero page and equals no other.
@@ -99,8 +113,12 @@ void CatchStopSignals();
 // ReportAndHold still sees them.
 void BlockStopSignals();
 
-// Reports, then waits for a line or the end of stdin, SIGTERM or SIGINT (one
-// that was caught earlier counts). What follows is not interrupted by them.
+// Gives this process the name that the kernel shows for it.
+void SetName(const std::string& name);
+
+// Reports, and its own pid with it, then waits for a line or the end of stdin,
+// SIGTERM or SIGINT (one that was caught earlier counts). What follows is not
+// interrupted by them.
 void ReportAndHold(const Json& line);
 
 }  // namespace workload
