@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The catalogue of metrics: one row a metric. The exporter, docs/metrics.md,
-// dashboard units and the alert check all come from it.
+// the units of dashboards and the checks of panels and alerts come from it.
 #ifndef PINWATCH_DAEMON_METRICS_H_
 #define PINWATCH_DAEMON_METRICS_H_
 
@@ -126,6 +126,19 @@ constexpr bool NamesAreUnique(std::span<const MetricDef> metrics) {
     for (size_t j = i + 1; j < metrics.size(); ++j)
       if (metrics[i].name == metrics[j].name) return false;
   return true;
+}
+
+// What a figure of the metric is in, as its name says: a base unit, "unixtime"
+// for a moment, or "" for a count of things.
+constexpr std::string_view UnitOf(std::string_view name) {
+  constexpr std::string_view kTotal = "_total";
+  if (name.ends_with(kTotal)) name.remove_suffix(kTotal.size());
+  if (name.ends_with("_timestamp_seconds") ||
+      name.ends_with("_start_time_seconds"))
+    return "unixtime";
+  for (const std::string_view unit : {"seconds", "bytes", "pages"})
+    if (name.ends_with(unit)) return unit;
+  return "";
 }
 
 // Every metric, in the order of the exposition.

@@ -389,6 +389,17 @@ TEST(Rules, RefuseWhatTheCatalogueMustNotHold) {
   EXPECT_FALSE(NamesAreUnique(twice));
 }
 
+TEST(Units, AreReadFromNames) {
+  EXPECT_EQ(UnitOf("pinwatch_pinned_bytes"), "bytes");
+  EXPECT_EQ(UnitOf("pinwatch_claim_bytes_total"), "bytes");
+  EXPECT_EQ(UnitOf("pinwatch_pages"), "pages");
+  EXPECT_EQ(UnitOf("pinwatch_census_cpu_seconds_total"), "seconds");
+  EXPECT_EQ(UnitOf("pinwatch_snapshot_timestamp_seconds"), "unixtime");
+  EXPECT_EQ(UnitOf("process_start_time_seconds"), "unixtime");
+  EXPECT_EQ(UnitOf("pinwatch_offline_attempts_total"), "");
+  EXPECT_EQ(UnitOf("pinwatch_memory_blocks"), "");
+}
+
 TEST(Promtool, HasNothingToSayOfTheExposition) {
   ASSERT_EQ(std::system("command -v promtool >/dev/null"), 0)
       << "promtool is missing: install the package prometheus";

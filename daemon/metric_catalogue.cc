@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Prints the catalogue of metrics as JSON, for what is generated from it. Runs
+// where pinwatch is built; no host needs it.
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "daemon/metrics.h"
+
+int main(int argc, char**) {
+  if (argc != 1) {
+    std::cerr << "metric_catalogue: takes no arguments\n";
+    return 64;
+  }
+  auto metrics = nlohmann::ordered_json::array();
+  for (const pinwatch::MetricDef& metric : pinwatch::Metrics()) {
+    const bool counter = metric.type == pinwatch::MetricType::kCounter;
+    metrics.push_back({{"name", metric.name},
+                       {"type", counter ? "counter" : "gauge"},
+                       {"help", metric.help},
+                       {"unit", pinwatch::UnitOf(metric.name)},
+                       {"labels", nlohmann::ordered_json::array()}});
+    for (const std::string_view label : metric.labels)
+      metrics.back()["labels"].push_back(label);
+  }
+  std::cout << metrics.dump(1) << std::endl;
+  return std::cout.good() ? 0 : 74;
+}
