@@ -10,6 +10,7 @@ from grafana import one_is, thresholds
 SMALL, THIRD, HALF, WIDE = (4, 4), (8, 8), (12, 8), (24, 9)
 _ZERO_IS_GOOD = thresholds(("green", None), ("orange", 1))
 _RATE = "[$__rate_interval]"
+_TARGET = ("Time", "__name__", "job", "instance")  # columns of every table, the same in each row
 _ONLINE_MOVABLE = 'mem_zone="Movable",state="online"'
 _IN_THE_WAY = "pinned_large|pinned_exact|pinned_loose|elevated|biased|kernel|hugetlb|reserved|unstable"
 
@@ -20,6 +21,10 @@ def _block_bytes(matchers):
 
 def _panel(kind, size, title, about, queries, **more):
     return {"kind": kind, "size": size, "title": title, "about": about, "queries": queries} | more
+
+
+def _without(*columns):
+    return {"id": "organize", "options": {"excludeByName": dict.fromkeys(columns, True)}}
 
 
 def stat(title, about, expression, **more):
@@ -33,7 +38,7 @@ def graph(title, about, *queries, size=HALF, **more):
 def _runbooks(*alerts):
     lines = ["| alert | what it says |", "|---|---|"]
     lines += [f"| [{name}](${{runbooks}}/{name}.md) | {words} |" for name, words in alerts]
-    return {"kind": "text", "size": (24, 2 + len(alerts)), "title": "Alerts and their runbooks",
+    return {"kind": "text", "size": (24, 3 + len(alerts)), "title": "Alerts and their runbooks",
             "about": "The variable \"Runbooks at\" says where docs/runbooks of pinwatch is served.",
             "content": "\n".join(lines)}
 
@@ -130,7 +135,8 @@ _MIGRATION = ("Migration", [
           (f"sum by (reason) (rate(pinwatch_migrate_failed_pages_total{_RATE})) / "
            f"(sum by (reason) (rate(pinwatch_migrate_failed_pages_total{_RATE}) + "
            f"rate(pinwatch_migrate_succeeded_pages_total{_RATE})) > 0)", "{{reason}}"),
-          unit="percentunit", min=0, max=1, thresholds=thresholds(("transparent", None), ("orange", 0.2))),
+          unit="percentunit", min=0, max=1, size=HALF,
+          thresholds=thresholds(("transparent", None), ("orange", 0.2))),
     graph("Transparent huge pages", "Huge pages a second that were moved whole, could not be moved, or were split.",
           (f"sum(rate(pinwatch_migrate_thp_succeeded_total{_RATE}))", "moved whole"),
           (f"sum(rate(pinwatch_migrate_thp_failed_total{_RATE}))", "not moved"),
@@ -160,8 +166,7 @@ _DAEMON = ("pinwatchd itself", [
            mappings=one_is("ok", "failed")),
     _panel("table", HALF, "Facts and what this kernel allows", "The metrics of a fact that is not observable are "
            "absent. pinwatch status gives the reason.", [("pinwatch_kernel_feature_info", "")],
-           transformations=[{"id": "organize", "options": {
-               "includeByName": {"feature": True, "state": True}, "indexByName": {"feature": 0, "state": 1}}}]),
+           transformations=[_without("Value", *_TARGET)]),
     graph("Lost or left out", "What pinwatch counts of its own gaps. Skipped calls are sampled away on purpose; of "
           "the others see the runbook PinwatchSamplesLost.",
           (f"sum by (cause) (rate(pinwatch_pin_calls_unclaimed_total{_RATE}))", "calls without a claim: {{cause}}"),
@@ -187,8 +192,7 @@ _DAEMON = ("pinwatchd itself", [
          thresholds=thresholds(("green", None), ("orange", 0.8))),
     stat("Threads", "Threads of pinwatchd.", "process_threads"),
     _panel("table", SMALL, "Version", "What pinwatchd was built from.", [("pinwatch_build_info", "")],
-           transformations=[{"id": "organize", "options": {
-               "includeByName": {"version": True, "revision": True}, "indexByName": {"version": 0, "revision": 1}}}]),
+           transformations=[_without("Value", "compiler", "libbpf", *_TARGET)]),
 ])
 
 _READY = ("At a glance", [
