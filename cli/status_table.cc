@@ -69,6 +69,7 @@ class StatusPage {
     AddHeader();
     AddZones();
     AddNodes();
+    AddHolders();
     AddBlocks();
     AddMigrations();
     AddFacts();
@@ -262,6 +263,14 @@ class StatusPage {
           return node.has_outstanding_references() && !node.counters_exact();
         }))
       AddText("~: from sysfs, where what CPUs have not yet added is missing");
+  }
+
+  void AddHolders() {
+    const std::vector<std::string> texts =
+        AttributionTexts(snapshot_.attributions());
+    if (texts.empty()) return;
+    AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
+    for (const std::string& text : texts) AddText(text);
   }
 
   void AddBlockRow(absl::string_view nid, absl::string_view zone,

@@ -97,21 +97,15 @@ void AddRow(std::string& text, absl::string_view holder, absl::string_view kind,
                         pages, size, how, since);
 }
 
-// "unattributed: 3 pages (12 KiB): pinned before pinwatchd started".
+// What the rows do not tell.
 void AddReasons(std::string& text, const v1::ListOwnersResponse& owners) {
-  std::map<std::pair<v1::Certainty, std::string>, uint64_t> pages;
+  google::protobuf::RepeatedPtrField<v1::PinAttribution> unclear;
   for (const v1::PinAttribution& attribution : owners.attributions())
     if (attribution.certainty() == v1::CERTAINTY_UNATTRIBUTED ||
         !attribution.reason().empty())
-      pages[{attribution.certainty(), attribution.reason()}] +=
-          attribution.pins().pages();
-  for (const auto& [what, count] : pages) {
-    if (!count) continue;
-    const auto& [certainty, reason] = what;
-    text += Wrap(absl::StrCat(Word(certainty), ": ", PagesAndSize(count), ": ",
-                              Reason(reason)),
-                 kWidth, kIndent);
-  }
+      *unclear.Add() = attribution;
+  for (const std::string& line : AttributionTexts(unclear))
+    text += Wrap(line, kWidth, kIndent);
 }
 
 void AddLosses(std::string& text, const v1::ClaimTotals& claims) {

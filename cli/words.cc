@@ -2,6 +2,7 @@
 #include "cli/words.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,25 @@ const char* Word(v1::Certainty certainty) {
     default:
       return "?";
   }
+}
+
+std::vector<std::string> AttributionTexts(
+    const google::protobuf::RepeatedPtrField<v1::PinAttribution>&
+        attributions) {
+  std::map<std::pair<v1::Certainty, std::string>, uint64_t> pages;
+  for (const v1::PinAttribution& attribution : attributions)
+    pages[{attribution.certainty(), attribution.reason()}] +=
+        attribution.pins().pages();
+  std::vector<std::string> texts;
+  for (const auto& [what, count] : pages) {
+    if (!count) continue;
+    const auto& [certainty, reason] = what;
+    std::string text = absl::StrCat(Word(certainty), ": ", PagesAndSize(count));
+    if (certainty == v1::CERTAINTY_UNATTRIBUTED || !reason.empty())
+      absl::StrAppend(&text, ": ", Reason(reason));
+    texts.push_back(std::move(text));
+  }
+  return texts;
 }
 
 std::string NameWithPid(absl::string_view name, uint32_t pid, size_t width) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -24,6 +25,11 @@ std::string PagesAndSize(uint64_t pages);
 
 // "held", "shared", "one of", "probable", "unattributed", or "?".
 const char* Word(v1::Certainty certainty);
+
+// "unattributed: 3 pages (12 KiB): pinned before pinwatchd started": a line for
+// each certainty and reason, over all zones.
+std::vector<std::string> AttributionTexts(
+    const google::protobuf::RepeatedPtrField<v1::PinAttribution>& attributions);
 
 // "sh(4711)" in at most `width` columns, of which there are 13 or more: the
 // name is cut, the number never.

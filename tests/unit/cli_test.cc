@@ -86,7 +86,13 @@ v1::Snapshot TwoNodes() {
       facts { name: "migrations" observable: true }
       facts { name: "node_counters" observable: true }
       facts { name: "zones" observable: true }
-      collectors { name: "zones" success: true })");
+      collectors { name: "zones" success: true }
+      attributions { nid: 0 zone: "Normal" certainty: CERTAINTY_HELD
+                     pins { pages: 16384 references: 16400 } }
+      attributions { nid: 1 zone: "Normal" certainty: CERTAINTY_HELD
+                     pins { pages: 505 references: 505 } }
+      attributions { nid: 1 zone: "Normal" certainty: CERTAINTY_UNATTRIBUTED
+                     reason: "no_claim" pins { pages: 7 references: 7 } })");
 }
 
 std::vector<std::string> Lines(const std::string& text) {
@@ -119,6 +125,10 @@ NODE       COUNTER       CENSUS  DRIFT                   LOOK AGE  LOOK IS
    0        16,400       16,400  agrees                      12 s  current
    1           515          512  +3, 4 min ago             10 min  outdated
 outdated: older than the last pin change; --fresh looks again
+
+WHO HOLDS THEM, as far as it is known; pinwatch top has names
+held: 16,889 pages (66.0 MiB)
+unattributed: 7 pages (28 KiB): pinned before pinwatchd attached, or unseen
 
 MEMORY BLOCKS of 128 MiB
 NODE  ZONE           STATE                      BLOCKS       SIZE
