@@ -202,26 +202,18 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	char *pair = page_pair;
 	struct page_view head;
 	enum page_kind kind;
-	__u64 head_pfn, end;
+	__u64 head_pfn;
 	__s32 pincount;
 	__u32 order;
 
 	if (bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
 				  (void *)(walk->vmemmap + walk->pfn * STRUCT_PAGE)))
 		return PAGE_UNSTABLE;
-	head_pfn = head_pfn_of(walk->vmemmap, pair, walk->pfn);
-	if (head_pfn != walk->pfn &&
-	    bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
-				  (void *)(walk->vmemmap + head_pfn * STRUCT_PAGE)))
+	if (!find_folio(walk->vmemmap, pair, walk->pfn, &head_pfn, &order))
 		return PAGE_UNSTABLE;
 	head = view_of(pair);
-	order = folio_order(pair);
-	end = head_pfn + (1UL << (order & 31));
-	if (!(head.flags & PG(PG_head)) || !order || order > MAX_FOLIO_ORDER ||
-	    walk->pfn < head_pfn || walk->pfn >= end)
-		return PAGE_UNSTABLE;
 
-	*nr_pages = end - walk->pfn;
+	*nr_pages = head_pfn + (1UL << (order & 31)) - walk->pfn;
 	kind = kind_of(&head);
 	pincount = folio_pincount(walk->vmemmap, pair, head_pfn, order);
 	if (pincount > 0 && head.refcount >= pincount) {

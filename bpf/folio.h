@@ -83,4 +83,20 @@ static __always_inline __u64 head_pfn_of(__u64 vmemmap, const char *pair, __u64 
 	return pfn;
 }
 
+/*
+ * Makes of `pair`, which is the page at pfn of some large folio and the page after
+ * it, the folio's first two. False if that is not a folio which has the page.
+ */
+static __always_inline bool find_folio(__u64 vmemmap, char *pair, __u64 pfn, __u64 *head_pfn,
+				       __u32 *order)
+{
+	*head_pfn = head_pfn_of(vmemmap, pair, pfn);
+	if (*head_pfn != pfn && bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE,
+						      (void *)(vmemmap + *head_pfn * STRUCT_PAGE)))
+		return false;
+	*order = folio_order(pair);
+	return page_flags(pair) & PG(PG_head) && *order && *order <= MAX_FOLIO_ORDER &&
+	       pfn >= *head_pfn && pfn - *head_pfn < 1UL << (*order & 31);
+}
+
 #endif

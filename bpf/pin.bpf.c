@@ -326,13 +326,7 @@ __noinline int ask_folio(__u64 pfn, __u64 place)
 		work->folio_is_ours = pins >= PINWATCH_PIN_BIAS && pins < 2 * PINWATCH_PIN_BIAS;
 		return 0;
 	}
-	head_pfn = head_pfn_of(vmemmap, pair, pfn);
-	if (head_pfn != pfn &&
-	    bpf_probe_read_kernel(pair, 2 * STRUCT_PAGE, (char *)vmemmap + head_pfn * STRUCT_PAGE))
-		return 0;
-	order = folio_order(pair);
-	if (!(page_flags(pair) & PG(PG_head)) || !order || order > MAX_FOLIO_ORDER ||
-	    pfn - head_pfn >= 1UL << (order & 31))
+	if (!find_folio(vmemmap, pair, pfn, &head_pfn, &order))
 		return 0;
 	work->folio_start = head_pfn;
 	work->folio_end = head_pfn + (1UL << (order & 31));
@@ -499,7 +493,7 @@ static long claim_step(__u32 i, struct long_walk *walk)
 static long claim_rest(__u32 i, struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
-	__u32 place = (work->rest_from + i) & (PINWATCH_PIN_BULK - 1);
+	__u32 place = work->rest_from + i;
 	__u64 pfn;
 
 	barrier_var(place);
