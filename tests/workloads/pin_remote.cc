@@ -5,13 +5,10 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <thread>
-
-#include "workload.h"
+#include "remote_read.h"
 
 using namespace workload;
 
@@ -60,22 +57,11 @@ int main(int argc, char** argv) {
 
   char* data = MapAnonymous(nr_pages);
   const Target target = StartTarget(data, nr_pages);
-  const MissingMemory missing(nr_pages);
-  BlockStopSignals();
-  std::thread reader([&] {
-    const iovec to{missing.data(), nr_pages * kPageSize};
-    const iovec from{data, nr_pages * kPageSize};
-    if (process_vm_readv(target.pid, &to, 1, &from, 1, 0) !=
-        static_cast<ssize_t>(to.iov_len))
-      Fail("process_vm_readv", "report this");
-  });
-  missing.WaitUntilTouched();
-  ReportAndHold({{"workload", "pin-remote"},
-                 {"pages", nr_pages},
-                 {"target_pid", target.pid},
-                 {"pfns", target.pfns}});
-  missing.Resolve();
-  reader.join();
+  HoldByRemoteRead(target.pid, data, nr_pages,
+                   {{"workload", "pin-remote"},
+                    {"pages", nr_pages},
+                    {"target_pid", target.pid},
+                    {"pfns", target.pfns}});
   kill(target.pid, SIGKILL);
   waitpid(target.pid, nullptr, 0);
   Report({{"workload", "pin-remote"}, {"released", true}});

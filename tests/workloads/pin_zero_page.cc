@@ -4,12 +4,9 @@
 // it reads into is missing, and userfaultfd keeps it so. Such pins are
 // short-term by name, which makes no difference to the page.
 
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include <thread>
-
-#include "workload.h"
+#include "remote_read.h"
 
 using namespace workload;
 
@@ -26,20 +23,9 @@ int main(int argc, char** argv) {
   char* zeroes = MapAnonymous(nr_pages);
   for (size_t i = 0; i < nr_pages; ++i)
     static_cast<void>(*static_cast<volatile char*>(zeroes + i * kPageSize));
-  const MissingMemory missing(nr_pages);
-  BlockStopSignals();
-  std::thread reader([&] {
-    const iovec to{missing.data(), nr_pages * kPageSize};
-    const iovec from{zeroes, nr_pages * kPageSize};
-    if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) !=
-        static_cast<ssize_t>(to.iov_len))
-      Fail("process_vm_readv", "report this");
-  });
-  missing.WaitUntilTouched();
-  ReportAndHold({{"workload", "pin-zero-page"},
-                 {"pages", nr_pages},
-                 {"pfns", ReadPfns(zeroes, nr_pages)}});
-  missing.Resolve();
-  reader.join();
+  HoldByRemoteRead(getpid(), zeroes, nr_pages,
+                   {{"workload", "pin-zero-page"},
+                    {"pages", nr_pages},
+                    {"pfns", ReadPfns(zeroes, nr_pages)}});
   Report({{"workload", "pin-zero-page"}, {"released", true}});
 }

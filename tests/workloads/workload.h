@@ -51,21 +51,6 @@ int CreateMemfd(size_t nr_pages);
 // "PID:FD", a memfd of another process, opened here.
 int OpenMemfdOf(const std::string& pid_and_fd);
 
-// Memory that stays missing, however one waits for it, until Resolve().
-class MissingMemory {
- public:
-  explicit MissingMemory(size_t nr_pages);
-
-  char* data() const { return data_; }
-  void WaitUntilTouched() const;
-  void Resolve() const;
-
- private:
-  char* const data_;
-  const size_t size_;
-  int fd_ = -1;
-};
-
 // Writes something different into every page, so that each is present, is not
 // the zero page and equals no other.
 void Touch(char* data, size_t nr_pages);
