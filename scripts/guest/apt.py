@@ -110,6 +110,13 @@ class Apt:
                               env=os.environ | {"LC_ALL": "C"})
 
 
+def sources(suite: str) -> str:
+    """Returns the text of a sources.list of one suite with its updates, from this machine's mirrors."""
+    main, security = _mirrors()
+    lines = [(main, suite), (main, f"{suite}-updates")] + ([(security, f"{suite}-security")] if security else [])
+    return "".join(f"deb [arch=amd64 signed-by={KEYRING}] {uri} {name} main\n" for uri, name in lines)
+
+
 def _package(stanza: str) -> Package:
     fields = dict(re.findall(r"^(Package|Version): (.*)$", stanza, re.M))
     return Package(fields["Package"], fields["Version"])

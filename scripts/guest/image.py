@@ -99,7 +99,7 @@ def _normal(path: str) -> str:
 
 def write(file: BinaryIO, kernel: Kernel, build: Path | None, additions: Sequence[Addition],
           wanted_modules: Sequence[str], settings: dict[str, str]) -> None:
-    """Writes the initramfs.
+    """Writes the initramfs: a root file system, or with the setting "image" the way to one on a disk.
 
     settings become files in the guest's /etc/vm: how scripts/guest/init learns what to do.
     """
@@ -115,9 +115,14 @@ def write(file: BinaryIO, kernel: Kernel, build: Path | None, additions: Sequenc
         archive.text(path, text)
     for name, text in settings.items():
         archive.text(f"etc/vm/{name}", text)
-    archive.text("init", (Path(__file__).parent / "init").read_text(), 0o755)
+    here = Path(__file__).parent
+    archive.text("init", (here / "init").read_text(), 0o755)
+    archive.text("etc/vm/session", (here / "session").read_text())
     archive.file(f"boot/config-{kernel.release}", kernel.directory / "boot" / f"config-{kernel.release}")
-    _write_files(archive, list(additions) + _programs(build))
+    if "image" in settings:
+        _write_for_disk(archive, additions)
+    else:
+        _write_files(archive, list(additions) + _programs(build))
     _write_busybox(archive)
     archive.close()
     # The kernel takes any number of archives one after the other, each at a multiple of 4.
@@ -147,6 +152,14 @@ def _write_files(archive: Archive, additions: list[Addition]) -> None:
                 programs.append(path)
     for library in _libraries(programs):
         archive.file(library, Path(library))
+
+
+def _write_for_disk(archive: Archive, additions: Sequence[Addition]) -> None:
+    """Writes below add/ what goes onto the disk; libraries are a matter of the system there."""
+    for source, destination in additions:
+        for path, target in _walk(source, destination):
+            if not path.is_dir():
+                archive.file(f"add/{_normal(target)}", path)
 
 
 def _walk(source: Path, destination: str):

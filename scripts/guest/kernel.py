@@ -121,7 +121,7 @@ def _catalogue(root: Path, max_age_s: int) -> list[Package]:
     known = _read_catalogue(path, max_age_s)
     if known is not None:
         return known
-    with _lock(root):
+    with lock(root):
         known = _read_catalogue(path, max_age_s)
         if known is not None:
             return known
@@ -159,7 +159,7 @@ def _fetch(root: Path, image: Package, catalogue: list[Package]) -> Kernel:
     kernel = Kernel(release, root / "kernels" / f"{release}_{image.version}")
     if kernel.directory.exists():
         return kernel
-    with _lock(root):
+    with lock(root):
         if kernel.directory.exists():
             return kernel
         (root / "kernels").mkdir(exist_ok=True)
@@ -206,7 +206,8 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _lock(root: Path) -> Iterator[None]:
+def lock(root: Path) -> Iterator[None]:
+    """Holds the cache for one that writes into it."""
     with open(root / "lock", "w", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,6 +29,7 @@ class Machine(NamedTuple):
     icount: bool
     append: str
     forwards: Sequence[tuple[int, int]]
+    image: Path | None
     qemu: Sequence[str]
 
 
@@ -88,6 +89,10 @@ def _command(machine: Machine, vmlinuz: Path, initramfs: int, log: int, ports: d
         command += ["-chardev", f"socket,id={name},fd={descriptor}", "-device",
                     f"virtconsole,chardev={name},nr=0" if name == "tty"
                     else f"virtserialport,chardev={name},name={name},nr={number}"]
+    if machine.image:
+        # What the guest writes goes with it, so that any number may boot the same file.
+        command += ["-drive", f"file={str(machine.image).replace(',', ',,')},if=none,id=root,format=raw,snapshot=on",
+                    "-device", "virtio-blk-pci,drive=root"]
     if machine.forwards:
         rules = "".join(f",hostfwd=tcp:127.0.0.1:{host}-127.0.0.1:{guest}" for host, guest in machine.forwards)
         command += ["-netdev", f"user,id=net,restrict=on{rules}", "-device", "virtio-net-pci,netdev=net,romfile="]
