@@ -202,7 +202,11 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
   if (!nr_cpus.ok()) return nr_cpus.status();
   nr_cpus_ = *nr_cpus;
 
-  census_.reset(census_bpf__open());
+  LIBBPF_OPTS(bpf_object_open_opts, open,
+
+              .btf_custom_path = KernelTypesPath());
+
+  census_.reset(census_bpf__open_opts(&open));
   if (!census_) return absl::ErrnoToStatus(errno, "open the census programs");
   census_->rodata->nid_shift = layout.nid_shift;
   census_->rodata->zone_shift = layout.zone_shift;
@@ -248,7 +252,8 @@ absl::Status BpfSource::CheckLayout(const Zoneinfo& zoneinfo) {
 }
 
 absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
-  migrations_.reset(migrate_bpf__open());
+  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
+  migrations_.reset(migrate_bpf__open_opts(&open));
   if (!migrations_)
     return absl::ErrnoToStatus(errno, "open the migration program");
   if (layout.migrate_args == 7)
@@ -267,7 +272,8 @@ absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
 }
 
 absl::Status BpfSource::OpenHotplug(const KernelLayout& layout) {
-  hotplug_.reset(hotplug_bpf__open());
+  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
+  hotplug_.reset(hotplug_bpf__open_opts(&open));
   if (!hotplug_) return absl::ErrnoToStatus(errno, "open the hotplug programs");
   bpf_program__set_autoload(hotplug_->progs.offline__fentry_enter, true);
   bpf_program__set_autoload(hotplug_->progs.offline__fexit_exit, true);

@@ -221,4 +221,23 @@ HostInfo ReadHostInfo(const std::string& root) {
   };
 }
 
+std::optional<uint64_t> ReadMemoryLimit(const std::string& root) {
+  const std::string own =
+      ReadSmallFile(root + "/proc/self/cgroup").value_or("");
+  std::optional<uint64_t> limit;
+  if (!absl::StartsWith(own, "0::/")) return limit;
+  // Up to the root, which has no such file.
+  for (std::string path = own.substr(3); path != "/" && !path.empty();
+       path = path.substr(0, path.rfind('/')))
+    for (const char* file : {"/memory.high", "/memory.max"}) {
+      uint64_t bytes;
+      if (absl::SimpleAtoi(
+              ReadSmallFile(absl::StrCat(root, "/sys/fs/cgroup", path, file))
+                  .value_or(""),
+              &bytes))
+        limit = std::min(limit.value_or(bytes), bytes);
+    }
+  return limit;
+}
+
 }  // namespace pinwatch

@@ -6,6 +6,7 @@
 #ifndef PINWATCH_DAEMON_HOST_FILES_H_
 #define PINWATCH_DAEMON_HOST_FILES_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,10 @@ absl::StatusOr<uint32_t> CountPossibleCpus(const std::string& root);
 
 // Host name, kernel release and boot id; empty where they cannot be read.
 HostInfo ReadHostInfo(const std::string& root);
+
+// What the control groups (v2) of this process let it have of memory before
+// they slow it down or kill it; nothing where they set no limit.
+std::optional<uint64_t> ReadMemoryLimit(const std::string& root);
 
 // The whole of a small file, without its last newline.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path);

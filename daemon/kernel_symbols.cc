@@ -4,16 +4,13 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <fstream>
 #include <limits>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "daemon/host_files.h"
 
 namespace pinwatch {
 namespace {
@@ -64,20 +61,11 @@ bool IsFunction(char kind) {
   return kind == 't' || kind == 'T' || kind == 'w' || kind == 'W';
 }
 
-// The name, size and address of each line of /proc/modules. What is between
-// changes with every user of a module, and a kernel without modules has none.
-std::string ReadModules(const std::string& root) {
-  const std::string text = ReadSmallFile(root + "/proc/modules").value_or("");
-  std::string modules;
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-    if (words.size() >= 6)
-      absl::StrAppend(&modules, words[0], " ", words[1], " ", words[5], "\n");
-  }
-  return modules;
-}
-
 }  // namespace
+
+KernelSymbols::KernelSymbols(const std::string& root)
+    : kallsyms_(root + "/proc/kallsyms"),
+      modules_file_(root + "/proc/modules") {}
 
 KernelSymbols::Symbol KernelSymbols::Resolve(uint64_t address, int64_t now_ns) {
   LoadIfDue(/*missed=*/false, now_ns);
@@ -126,18 +114,31 @@ void KernelSymbols::LoadIfDue(bool missed, int64_t now_ns) {
   if (is_loaded_ && missed) is_due = now_ns - loaded_ns_ >= kMinReloadNs;
   if (is_loaded_ && !missed && now_ns - checked_ns_ >= kMinReloadNs) {
     checked_ns_ = now_ns;
-    is_due = ReadModules(root_) != loaded_modules_;
+    is_due = ReadModules() != loaded_modules_;
   }
   if (!is_due) return;
   Load();
   checked_ns_ = loaded_ns_ = now_ns;
 }
 
+// The name, size and address of each line of /proc/modules. What is between
+// changes with every user of a module, and a kernel without modules has none.
+std::string KernelSymbols::ReadModules() {
+  std::string modules;
+  (void)modules_file_.ForEachLine([&](absl::string_view line) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+    if (words.size() >= 6)
+      absl::StrAppend(&modules, words[0], " ", words[1], " ", words[5], "\n");
+    return absl::OkStatus();
+  });
+  return modules;
+}
+
 void KernelSymbols::Load() {
   Clear();
   is_loaded_ = true;
   // Before the symbols: a module that comes in between is found next time.
-  loaded_modules_ = ReadModules(root_);
+  loaded_modules_ = ReadModules();
   status_ = Parse();
   if (!status_.ok()) {
     entries_.clear();
@@ -150,23 +151,24 @@ void KernelSymbols::Load() {
 }
 
 absl::Status KernelSymbols::Parse() {
-  const std::string path = root_ + "/proc/kallsyms";
-  std::ifstream file(path);
-  if (!file) return absl::ErrnoToStatus(errno, absl::StrCat("open ", path));
+  const std::string& path = kallsyms_.path();
   size_t number = 0;
   bool any_function = false;
-  for (std::string text; std::getline(file, text);) {
-    ++number;
-    Line line;
-    if (!ParseLine(text, &line))
-      return absl::DataLossError(absl::StrCat(path, " line ", number,
-                                              ": not understood: \"",
-                                              text.substr(0, 80), "\""));
-    any_function |= IsFunction(line.kind);
-    // Offsets in the per-CPU area are listed beside the addresses.
-    if (!IsKernelAddress(line.address)) continue;
-    AddEntry(line.address, IsFunction(line.kind), line.name, line.module);
-  }
+  const absl::Status status =
+      kallsyms_.ForEachLine([&](absl::string_view text) {
+        ++number;
+        Line line;
+        if (!ParseLine(text, &line))
+          return absl::DataLossError(absl::StrCat(path, " line ", number,
+                                                  ": not understood: \"",
+                                                  text.substr(0, 80), "\""));
+        any_function |= IsFunction(line.kind);
+        // Offsets in the per-CPU area are listed beside the addresses.
+        if (IsKernelAddress(line.address))
+          AddEntry(line.address, IsFunction(line.kind), line.name, line.module);
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
   if (!any_function)
     return absl::DataLossError(absl::StrCat(path, ": names no function"));
   if (entries_.empty())

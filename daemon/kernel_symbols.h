@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "daemon/held_file.h"
 
 namespace pinwatch {
 
@@ -32,7 +33,8 @@ class KernelSymbols {
   };
 
   // `root` is the directory that /proc is in: "" on a live host.
-  explicit KernelSymbols(std::string root = "") : root_(std::move(root)) {}
+  // Addresses are shown by the rights of now, whatever is given up later.
+  explicit KernelSymbols(const std::string& root = "");
 
   // `now_ns` is CLOCK_MONOTONIC. Of several names for one address it is the
   // first in /proc/kallsyms, as in the kernel's own messages.
@@ -71,7 +73,10 @@ class KernelSymbols {
   uint64_t EndOf(const Entry& entry) const;
   void Clear();
 
-  const std::string root_;
+  std::string ReadModules();
+
+  HeldFile kallsyms_;
+  HeldFile modules_file_;
   absl::Status status_;
   std::string loaded_modules_;  // /proc/modules, without what counts users
   std::vector<Entry> entries_;  // by address

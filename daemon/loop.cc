@@ -68,6 +68,7 @@ void Collect(Aggregator& aggregator, std::string name, Read read) {
 Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
            Published<Snapshot>* published)
     : root_(std::move(options.root)),
+      on_turn_(std::move(options.on_turn)),
       source_(source),
       resolver_(root_),
       aggregator_(std::move(aggregator)),
@@ -104,8 +105,9 @@ void Loop::Run(int stop_fd) {
     WorkOnLooks(stop_fd);
     if (looked && pending_.empty()) FinishRound();
     // Until the first round is complete nothing is known of the pins.
-    if (!published_->Get() && !pending_.empty()) continue;
-    if (tick || looked || !questions_.empty()) Publish();
+    const bool first_round = !published_->Get() && !pending_.empty();
+    if (!first_round && (tick || looked || !questions_.empty())) Publish();
+    TellTurn();
   } while (!ShouldStop(stop_fd));
 
   std::vector<Asked> unanswered;
@@ -361,6 +363,14 @@ void Loop::Publish() {
   std::vector<Question> answered;
   answered.swap(questions_);
   for (Question& question : answered) question.answer(snapshot);
+}
+
+void Loop::TellTurn() {
+  const std::shared_ptr<const Snapshot> published = published_->Get();
+  on_turn_({.now = Now(),
+            .published = published.get(),
+            .blocks_looked = round_blocks_ - pending_.size(),
+            .blocks_to_look = round_blocks_});
 }
 
 // Sleeps until there is something to do. True when it is to stop.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -14,12 +15,15 @@
 #include "daemon/owner_resolver.h"
 #include "daemon/published.h"
 #include "daemon/source.h"
+#include "daemon/supervision.h"
 
 namespace pinwatch {
 
 struct LoopOptions {
   double census_cpu_share = 0.001;  // of one CPU, for looks nobody asked for
   std::string root;  // directory that /proc and /sys are in; tests set it
+  // Called after each turn of the loop: every second, unless it hangs.
+  std::function<void(const Turn&)> on_turn = [](const Turn&) {};
 };
 
 // The thread that owns all mutable state: reads the source and the host's
@@ -72,9 +76,11 @@ class Loop {
   void LookAt(uint64_t block, bool list_pages);
   void FinishRound();
   void Publish();
+  void TellTurn();
   bool ShouldStop(int stop_fd);
 
   const std::string root_;
+  const std::function<void(const Turn&)> on_turn_;
   Source* const source_;
   OwnerResolver resolver_;
   Aggregator aggregator_;

@@ -2,17 +2,14 @@
 //
 // pinwatchd: reads which memory is pinned on this host and serves what it
 // knows over HTTP and gRPC.
-#include <bpf/libbpf.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdarg>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -21,19 +18,22 @@
 #include "daemon/clock.h"
 #include "daemon/host_files.h"
 #include "daemon/http.h"
+#include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/probes.h"
 #include "daemon/published.h"
 #include "daemon/service.h"
+#include "daemon/supervision.h"
 #include "daemon/version.h"
 
 namespace pinwatch {
 namespace {
 
-// Exit codes of sysexits.h; the systemd unit must not restart after the last.
+// Exit codes of sysexits.h; the systemd unit restarts after the second alone.
 constexpr int kExitUsage = 64;
 constexpr int kExitUnavailable = 69;
 constexpr int kExitNoPermission = 77;
+constexpr int kExitConfig = 78;
 
 struct Options {
   std::vector<std::string> listen_addresses = {"127.0.0.1:19620"};
@@ -46,8 +46,11 @@ struct Options {
 
 void AddOptions(CLI::App& app, Options& options) {
   app.set_version_flag("--version", std::string(kVersion));
+  // What a unit gives, the options after it may take back.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--web.listen-address", options.listen_addresses,
                  "Address of /metrics; may be given more than once")
+      ->take_all()
       ->capture_default_str();
   app.add_option("--grpc.socket", options.socket_path,
                  "Unix socket the pinwatch command asks")
@@ -61,6 +64,7 @@ void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--claims.without", options.claims.without_doors,
                  "Pin function that is not to be followed, such as "
                  "pin_user_pages_fast; may be given more than once")
+      ->take_all()
       ->check(CLI::IsMember(PinSource::DoorNames()));
   app.add_option("--claims.bytes-at-start", options.claims.chunk_bytes_at_start,
                  "Memory for claims that is taken at start; more is taken as "
@@ -69,28 +73,6 @@ void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
-}
-
-int LogLibbpf(libbpf_print_level level, const char* format, va_list args) {
-  // libbpf warns of what the prober merely tries out: its text is for
-  // debugging.
-  if (level == LIBBPF_DEBUG || !spdlog::should_log(spdlog::level::debug))
-    return 0;
-  // The verifier's reasons run to many lines.
-  std::string text(64 * 1024, '\0');
-  const int size = vsnprintf(text.data(), text.size(), format, args);
-  text.resize(std::clamp<int>(size, 0, static_cast<int>(text.size()) - 1));
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  spdlog::debug("{}", text);
-  return 0;
-}
-
-void SetUpLog(const std::string& level) {
-  auto logger = spdlog::stderr_logger_mt("pinwatchd");
-  logger->set_pattern("pinwatchd: %l: %v");
-  logger->set_level(spdlog::level::from_str(level == "error" ? "err" : level));
-  spdlog::set_default_logger(logger);
-  libbpf_set_print(LogLibbpf);
 }
 
 // Readable once SIGTERM or SIGINT has come. Call it before any thread starts,
@@ -107,6 +89,25 @@ int OpenStopSignals() {
 int Fail(int code, const absl::Status& status) {
   spdlog::error("{}", std::string(status.message()));
   return code;
+}
+
+// Another start may find the port or the socket free, but no other options.
+int FailToServe(const absl::Status& status) {
+  const bool config = absl::IsInvalidArgument(status) ||
+                      absl::IsNotFound(status) ||
+                      absl::IsFailedPrecondition(status);
+  return Fail(config ? kExitConfig : kExitUnavailable, status);
+}
+
+// Tells nobody where systemd did not start the daemon.
+Supervision SuperviseBySystemd() {
+  uint64_t watchdog_us = 0;
+  if (sd_watchdog_enabled(/*unset_environment=*/0, &watchdog_us) <= 0)
+    watchdog_us = 0;
+  return Supervision(static_cast<int64_t>(watchdog_us) * 1000,
+                     [](const std::string& state) {
+                       sd_notify(/*unset_environment=*/0, state.c_str());
+                     });
 }
 
 std::vector<Fact> FileFacts(const absl::Status& zones,
@@ -126,7 +127,8 @@ void LogFacts(const std::vector<Fact>& facts) {
     if (fact.observable)
       spdlog::info("fact={} source=\"{}\"", fact.name, fact.source);
     else
-      spdlog::warn("fact={} not observable: {}", fact.name, fact.reason);
+      spdlog::log(fact.by_choice ? spdlog::level::info : spdlog::level::warn,
+                  "fact={} not observable: {}", fact.name, fact.reason);
   }
 }
 
@@ -140,22 +142,34 @@ int Run(const Options& options) {
 
   absl::StatusOr<Zoneinfo> zoneinfo = ReadZoneinfo("");
   const absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks("");
-  const std::unique_ptr<BpfSource> source =
-      BpfSource::Open(zoneinfo.value_or(Zoneinfo{}),
-                      blocks.value_or(MemoryBlocks{}), options.claims);
+  ClaimOptions claims = options.claims;
+  // Tables of claims are memory of ours, since Linux v5.11.
+  if (const auto limit = ReadMemoryLimit("")) {
+    claims.max_chunk_bytes = *limit / 2;
+    spdlog::info("memory limit={} for tables of claims={}", *limit,
+                 claims.max_chunk_bytes);
+  }
+  const std::unique_ptr<BpfSource> source = BpfSource::Open(
+      zoneinfo.value_or(Zoneinfo{}), blocks.value_or(MemoryBlocks{}), claims);
 
   std::vector<Fact> facts = source->facts();
   for (Fact& fact : FileFacts(zoneinfo.status(), blocks.status()))
     facts.push_back(std::move(fact));
+  facts.push_back(ExecutablesFact());
   std::sort(facts.begin(), facts.end(),
             [](const Fact& a, const Fact& b) { return a.name < b.name; });
   LogFacts(facts);
 
   Published<Snapshot> published;
-  Loop loop({.census_cpu_share = options.census_cpu_percent / 100},
+  Supervision supervision = SuperviseBySystemd();
+  Loop loop({.census_cpu_share = options.census_cpu_percent / 100,
+             .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); }},
             source.get(),
             Aggregator(ReadHostInfo(""), source->names(), facts, started),
             &published);
+  // All is open that takes them, and no thread has been started.
+  if (absl::Status status = DropCapabilities(); !status.ok())
+    spdlog::warn("{}", std::string(status.message()));
 
   const absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start({.listen_addresses = options.listen_addresses,
@@ -164,7 +178,7 @@ int Run(const Options& options) {
                                    .compiler = std::string(kCompiler),
                                    .libbpf = BpfSource::LibbpfVersion()}},
                         &published);
-  if (!http.ok()) return Fail(kExitUnavailable, http.status());
+  if (!http.ok()) return FailToServe(http.status());
 
   const absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start(
       {.socket_path = options.socket_path,
@@ -178,12 +192,13 @@ int Run(const Options& options) {
       [&](uint64_t block_id, BlockAnswer answer) {
         loop.AskAboutBlock(block_id, std::move(answer));
       });
-  if (!grpc.ok()) return Fail(kExitUnavailable, grpc.status());
+  if (!grpc.ok()) return FailToServe(grpc.status());
 
   for (const std::string& address : options.listen_addresses)
     spdlog::info("serving http://{}/metrics", address);
   spdlog::info("serving gRPC on {}", options.socket_path);
   loop.Run(stop_fd);
+  sd_notify(0, "STOPPING=1\nSTATUS=ends what is still asked");
   spdlog::info("stopping");
   (*grpc)->Stop();
   return 0;

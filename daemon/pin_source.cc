@@ -161,9 +161,11 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
     const KernelLayout& layout, const ClaimOptions& options,
     uint64_t nr_sections) {
   auto source = std::unique_ptr<PinSource>(new PinSource);
-  source->programs_.reset(pin_bpf__open());
+  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
+  source->programs_.reset(pin_bpf__open_opts(&open));
   if (!source->programs_)
     return absl::ErrnoToStatus(errno, "open the programs for claims");
+  source->max_chunk_bytes_ = options.max_chunk_bytes;
   pin_bpf& programs = *source->programs_;
   programs.rodata->foll_longterm = layout.foll_longterm;
   programs.rodata->foll_pin = layout.foll_pin;
@@ -228,6 +230,8 @@ absl::Status PinSource::AddChunks(const std::vector<uint64_t>& sections) {
     if (table_.HasChunk(section) ||
         section >= bpf_map__max_entries(programs_->maps.claim_chunks))
       continue;
+    // Claims without a table stay in the hash of runs.
+    if ((chunks_.size() + 1) * sizeof(claim_chunk) > max_chunk_bytes_) break;
     absl::StatusOr<Chunk> chunk = MakeChunk();
     if (!chunk.ok()) {
       status = chunk.status();

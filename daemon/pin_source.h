@@ -23,6 +23,7 @@ struct ClaimOptions {
   std::set<std::string> without_doors;
   // Memory for tables of claims that are made before any is asked for.
   uint64_t chunk_bytes_at_start = 16 << 20;
+  uint64_t max_chunk_bytes = UINT64_MAX;  // for all tables
 };
 
 // The programs that record claims on pinned pages, and their maps.
@@ -85,6 +86,7 @@ class PinSource {
   std::vector<std::string> doors_followed_;
   std::vector<std::string> doors_not_followed_;
   std::vector<Chunk> chunks_;
+  uint64_t max_chunk_bytes_ = 0;
   ClaimTable table_;
   std::vector<OwnerReading> owners_;
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place

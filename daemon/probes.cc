@@ -3,6 +3,7 @@
 
 #include <bpf/btf.h>
 #include <cap-ng.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -163,6 +164,11 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
   return layout;
 }
 
+const char* KernelTypesPath() {
+  static constexpr char kPath[] = "/sys/kernel/btf/vmlinux";
+  return access(kPath, R_OK) == 0 ? kPath : nullptr;
+}
+
 absl::Status RequireSymbols(const std::string& kallsyms_path,
                             const std::vector<std::string>& symbols) {
   std::set<std::string> missing(symbols.begin(), symbols.end());
@@ -210,6 +216,41 @@ absl::Status RequireCapabilities() {
       absl::StrCat("missing ", absl::StrJoin(missing, " and "),
                    ": run it as root, or as a service with "
                    "AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_SYSLOG"));
+}
+
+absl::Status DropCapabilities() {
+  if (geteuid() == 0) return absl::OkStatus();
+  // For life: new tables of claims are maps, and processes are read of when
+  // they pin. Before Linux v5.8 CAP_SYS_ADMIN stands for the first two.
+  std::vector<int> kept = {CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE,
+                           CAP_DAC_READ_SEARCH};
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_BPF))
+    kept.push_back(CAP_SYS_ADMIN);
+  std::erase_if(kept, [](int capability) {
+    return !capng_have_capability(CAPNG_EFFECTIVE, capability);
+  });
+  capng_clear(CAPNG_SELECT_CAPS);
+  for (const int capability : kept)
+    capng_update(CAPNG_ADD,
+                 static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
+                 capability);
+  if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+    return absl::InternalError("the kernel lets no capability be given up");
+  return absl::OkStatus();
+}
+
+Fact ExecutablesFact() {
+  Fact fact{.name = "executables"};
+  if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_PTRACE)) {
+    fact.observable = true;
+    fact.source = "/proc/PID/exe and maps";
+    return fact;
+  }
+  fact.reason =
+      "paths of other users' executables, and names in their stacks, take "
+      "CAP_SYS_PTRACE: see executables.conf in pinwatch's documentation";
+  fact.by_choice = true;
+  return fact;
 }
 
 }  // namespace pinwatch

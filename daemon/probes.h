@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/snapshot.h"
 
 struct btf;
 
@@ -37,6 +38,11 @@ struct KernelLayout {
 // not have what the programs go by.
 absl::StatusOr<KernelLayout> ReadLayout(const btf* types);
 
+// What programs are to be opened with: the file of this kernel's types, null
+// where there is none. A libbpf before 1.3 that has it does not look for a type
+// in the modules, which takes CAP_SYS_ADMIN.
+const char* KernelTypesPath();
+
 // Ok when every symbol has an address in the text of /proc/kallsyms.
 // FailedPrecondition says whether it is hidden or not there, and what to do.
 absl::Status RequireSymbols(const std::string& kallsyms_path,
@@ -49,6 +55,14 @@ absl::Status RequireKernelReads(const std::string& root);
 // Ok when the process may load tracing programs; otherwise PermissionDenied
 // in one line that names what is missing and how to give it.
 absl::Status RequireCapabilities();
+
+// Gives up the capabilities that only loading took. Call it before another
+// thread starts, since each has its own. Root keeps them: it owns the host's
+// files without any.
+absl::Status DropCapabilities();
+
+// Whether executables of all processes, and names in their stacks, can be read.
+Fact ExecutablesFact();
 
 }  // namespace pinwatch
 

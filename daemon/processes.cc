@@ -32,10 +32,11 @@ absl::StatusOr<uint64_t> StartTicksOf(const ProcStat& stat,
   return ticks;
 }
 
-// Empty where the link cannot be read: another user's process, a kernel thread.
+// Empty where there is no link: a kernel thread.
 std::string ReadLink(const std::string& path) {
   std::error_code error;
-  return std::filesystem::read_symlink(path, error).string();
+  std::string target = std::filesystem::read_symlink(path, error).string();
+  return error == std::errc::permission_denied ? kHiddenExe : target;
 }
 
 // Whether the name is NAME.suffix, with a name.

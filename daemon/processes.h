@@ -33,11 +33,14 @@ class ProcStat {
   std::vector<std::string> fields_;
 };
 
+// In place of a path that one may not see.
+inline constexpr char kHiddenExe[] = "[exe hidden]";
+
 struct ProcessInfo {
   uint32_t pid = 0;
   uint64_t start_ticks = 0;  // with the pid, unique since boot
   std::string comm;
-  std::string exe;     // ends in " (deleted)" if it is; empty if not permitted
+  std::string exe;     // ends in " (deleted)" if it is; or kHiddenExe
   std::string cgroup;  // as ReadCgroup has it
   std::string unit;    // as UnitOfCgroup has it
 };

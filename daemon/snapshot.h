@@ -32,6 +32,7 @@ struct Fact {
   bool observable = false;
   std::string source;  // where its figures come from, when observable
   std::string reason;  // what is missing and how to give it, when not complete
+  bool by_choice = false;  // of who started the daemon: nothing is amiss
 };
 
 // Pages and the pin references read from them. A pinned page of order 0 has

@@ -230,5 +230,29 @@ TEST(HostInfo, IsEmptyWhereItCannotBeRead) {
   EXPECT_EQ(info.boot_id, "");
 }
 
+TEST(MemoryLimit, IsTheLeastOfTheControlGroupAndThoseAbove) {
+  TempTree tree;
+  tree.Write("/proc/self/cgroup", "0::/system.slice/pinwatchd.service\n");
+  const std::string slice = "/sys/fs/cgroup/system.slice/";
+  tree.Write(slice + "memory.high", "max\n");
+  tree.Write(slice + "memory.max", "300000000\n");
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), 300'000'000u);
+  tree.Write(slice + "pinwatchd.service/memory.high", "201326592\n");
+  tree.Write(slice + "pinwatchd.service/memory.max", "268435456\n");
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), 201'326'592u);
+}
+
+TEST(MemoryLimit, IsNoneWhereNoneIsSet) {
+  TempTree tree;
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), std::nullopt);
+  tree.Write("/proc/self/cgroup", "0::/\n");
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), std::nullopt);
+  tree.Write("/proc/self/cgroup", "0::/user.slice\n");
+  tree.Write("/sys/fs/cgroup/user.slice/memory.max", "max\n");
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), std::nullopt);
+  tree.Write("/proc/self/cgroup", "5:memory:/user.slice\n");
+  EXPECT_EQ(ReadMemoryLimit(tree.root()), std::nullopt);
+}
+
 }  // namespace
 }  // namespace pinwatch

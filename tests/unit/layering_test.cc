@@ -48,14 +48,19 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::IsSubsetOf;
 
-TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndInMain) {
+TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/bpf.h"),
               ElementsAre("bpf_source.cc", "pin_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
-              ElementsAre("bpf_source.cc", "main.cc", "pin_source.cc"));
+              ElementsAre("bpf_source.cc", "log.cc", "pin_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
+}
+
+TEST(Layering, SystemdIsNamedOnlyInMain) {
+  EXPECT_THAT(FilesThatInclude("daemon", "systemd/"), ElementsAre("main.cc"));
+  EXPECT_THAT(FilesThatInclude("cli", "systemd/"), IsEmpty());
 }
 
 TEST(Layering, BccIsNamedOnlyWhereUserStacksAreNamed) {
