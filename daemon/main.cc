@@ -93,10 +93,10 @@ int Fail(int code, const absl::Status& status) {
 
 // Another start may find the port or the socket free, but no other options.
 int FailToServe(const absl::Status& status) {
-  const bool config = absl::IsInvalidArgument(status) ||
-                      absl::IsNotFound(status) ||
-                      absl::IsFailedPrecondition(status);
-  return Fail(config ? kExitConfig : kExitUnavailable, status);
+  if (absl::IsInvalidArgument(status) || absl::IsNotFound(status))
+    return Fail(kExitConfig, status);
+  if (absl::IsPermissionDenied(status)) return Fail(kExitNoPermission, status);
+  return Fail(kExitUnavailable, status);
 }
 
 // Tells nobody where systemd did not start the daemon.

@@ -204,7 +204,7 @@ absl::Status RemoveStale(const std::string& path) {
                ? absl::OkStatus()
                : absl::ErrnoToStatus(errno, absl::StrCat("stat ", path));
   if (!S_ISSOCK(file.st_mode))
-    return absl::FailedPreconditionError(
+    return absl::InvalidArgumentError(
         absl::StrCat(path, " exists and is no socket"));
   // EAGAIN: it lives, and more clients wait than it takes.
   const int error = TryConnect(*address);

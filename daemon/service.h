@@ -37,8 +37,8 @@ class GrpcServer {
   // An answer may come at any time, even after the server is gone.
   //
   // AlreadyExists when another pinwatchd answers on the socket; NotFound when
-  // there is no such group. While the socket is made, the umask of the process
-  // is another.
+  // there is no such group; InvalidArgument when no socket can be there. While
+  // it is made, the umask of the process is another.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
       ServiceOptions options, const Published<Snapshot>* snapshots,
       AskForLook ask_for_look, AskForBlock ask_for_block);
