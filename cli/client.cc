@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "pinwatch/v1/admin.grpc.pb.h"
 #include "pinwatch/v1/pinwatch.grpc.pb.h"
 
 namespace pinwatch {
@@ -34,6 +35,7 @@ constexpr char kIsItRunning[] =
 std::string WhyDenied(const std::string& path) {
   struct stat file;
   if (stat(path.c_str(), &file)) return "you are not in group pinwatch";
+  if (!(file.st_mode & S_IWGRP)) return "only root may order that";
   if (file.st_gid == 0)
     return "only root may ask; see --grpc.socket-group of pinwatchd";
   const group* entry = getgrgid(file.st_gid);
@@ -72,12 +74,15 @@ absl::StatusOr<int> OpenSocket(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<std::unique_ptr<Stub>> Connect(const std::string& path) {
+// A stub of that service.
+template <typename Service = v1::PinwatchService>
+absl::StatusOr<std::unique_ptr<typename Service::Stub>> Connect(
+    const std::string& path) {
   const absl::StatusOr<int> fd = OpenSocket(path);
   if (!fd.ok()) return fd.status();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
-  return v1::PinwatchService::NewStub(
+  return Service::NewStub(
       grpc::CreateCustomInsecureChannelFromFd("pinwatchd", *fd, arguments));
 }
 
@@ -105,7 +110,7 @@ std::chrono::system_clock::time_point Deadline(const Question& question) {
 }
 
 // One call of the stub's `method`.
-template <typename Request, typename Response>
+template <typename Stub, typename Request, typename Response>
 absl::Status Call(Stub& stub,
                   grpc::Status (Stub::*method)(grpc::ClientContext*,
                                                const Request&, Response*),
@@ -115,6 +120,20 @@ absl::Status Call(Stub& stub,
   grpc::ClientContext context;
   context.set_deadline(deadline);
   return CallError((stub.*method)(&context, request, response), question);
+}
+
+template <typename Request, typename Response>
+absl::StatusOr<Response> Order(
+    const Question& question,
+    grpc::Status (v1::AdminService::Stub::*method)(grpc::ClientContext*,
+                                                   const Request&, Response*)) {
+  const auto stub = Connect<v1::AdminService>(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  Response response;
+  const absl::Status status =
+      Call(**stub, method, question, Deadline(question), Request(), &response);
+  if (!status.ok()) return status;
+  return response;
 }
 
 void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
@@ -141,6 +160,14 @@ absl::StatusOr<Answers> Ask(const Question& question) {
   status = Call(**stub, &Stub::GetInfo, question, deadline, {}, &answers.info);
   if (!status.ok()) return status;
   return answers;
+}
+
+absl::StatusOr<v1::PauseResponse> OrderPause(const Question& question) {
+  return Order<v1::PauseRequest>(question, &v1::AdminService::Stub::Pause);
+}
+
+absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question) {
+  return Order<v1::ResumeRequest>(question, &v1::AdminService::Stub::Resume);
 }
 
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {

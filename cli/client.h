@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "pinwatch/v1/admin.pb.h"
 #include "pinwatch/v1/pinwatch.pb.h"
 
 namespace pinwatch {
@@ -47,6 +48,11 @@ absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
 absl::Status Watch(
     const Question& question,
     const std::function<absl::Status(const v1::WatchResponse&)>& tell);
+
+// Orders a pause, or its end, on the socket of orders. The errors are those of
+// Ask, and FailedPrecondition where the kernel does not let a pause end.
+absl::StatusOr<v1::PauseResponse> OrderPause(const Question& question);
+absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question);
 
 // Asks for the attempts to take memory blocks offline and online. The errors
 // are those of Ask, and FailedPrecondition where the kernel hides attempts.

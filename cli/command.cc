@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,6 +22,7 @@
 #include "cli/block_table.h"
 #include "cli/client.h"
 #include "cli/json.h"
+#include "cli/proto_time.h"
 #include "cli/status_table.h"
 #include "cli/text.h"
 #include "cli/top_table.h"
@@ -50,9 +52,10 @@ struct Options {
   std::string output = "table";
   bool fresh = false;
   bool no_color = false;
-  std::string by;      // of top
-  size_t rows = 20;    // of top
-  uint64_t block = 0;  // of explain
+  std::string by;            // of top
+  size_t rows = 20;          // of top
+  uint64_t block = 0;        // of explain
+  std::string admin_socket;  // of pause and resume; empty: beside the other
   // The subcommand.
   int (*run)(const Options&, std::ostream& out, std::ostream& err) = nullptr;
 };
@@ -65,7 +68,7 @@ CLI::App* AddCommand(CLI::App& app, Options& options, const std::string& name,
   CLI::App* const command = app.add_subcommand(name, description);
   command->footer(absl::StrCat(
       Wrap(absl::StrCat("JSON: ", json,
-                        ", with the names of pinwatch.proto. 64-bit counts are "
+                        ", with the names of pinwatch.v1. 64-bit counts are "
                         "numbers. What is not known is absent, not 0:"),
            kWidth),
       "  pinwatch ", example, "\n\n", kExitCodes));
@@ -91,6 +94,8 @@ uint64_t ToBlock(const std::string& text) {
 
 int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
+int RunPause(const Options& options, std::ostream& out, std::ostream& err);
+int RunResume(const Options& options, std::ostream& out, std::ostream& err);
 int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
 int RunTop(const Options& options, std::ostream& out, std::ostream& err);
 int RunWatch(const Options& options, std::ostream& out, std::ostream& err);
@@ -138,6 +143,21 @@ void AddCommands(CLI::App& app, Options& options) {
              "Who tried to take memory offline or online, and the outcome",
              "one object, ListAttemptsResponse",
              "attempts -o json | jq '.attempts[0].blockers'", RunAttempts);
+
+  for (CLI::App* const order :
+       {AddCommand(app, options, "pause",
+                   "Take every hook of pinwatchd off the kernel; as root",
+                   "one object, PauseResponse", "pause -o json | jq .since",
+                   RunPause),
+        AddCommand(app, options, "resume",
+                   "End the pause: attach the hooks again; as root",
+                   "one object, ResumeResponse", "resume -o json | jq .paused",
+                   RunResume)})
+    order
+        ->add_option("--admin-socket", options.admin_socket,
+                     "Socket of pinwatchd that takes orders; by default "
+                     "admin.sock beside --socket")
+        ->type_name("PATH");
 }
 
 void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
@@ -235,6 +255,39 @@ int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
   };
   return Print(options, AskBlock(ToQuestion(options), options.block), to_table,
                out, err);
+}
+
+Question ToOrder(const Options& options) {
+  Question question = ToQuestion(options);
+  question.socket_path = options.admin_socket.empty()
+                             ? std::filesystem::path(question.socket_path)
+                                   .replace_filename("admin.sock")
+                                   .string()
+                             : SocketPath(options.admin_socket);
+  return question;
+}
+
+int RunPause(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_text = [](const v1::PauseResponse& pause) {
+    const absl::Duration age = absl::Now() - ToTime(pause.since());
+    return Wrap(
+        absl::StrCat(
+            "paused ", age < absl::Seconds(1) ? "now" : Age(age) + " ago",
+            ": no hook is attached and no memory is looked at unasked; "
+            "pinwatch resume ends that"),
+        kWidth);
+  };
+  return Print(options, OrderPause(ToOrder(options)), to_text, out, err);
+}
+
+int RunResume(const Options& options, std::ostream& out, std::ostream& err) {
+  const auto to_text = [](const v1::ResumeResponse& resume) {
+    if (!resume.has_paused()) return std::string("it was not paused\n");
+    return Wrap(absl::StrCat("resumed after ", Age(ToDuration(resume.paused())),
+                             ": who took pins meanwhile is not known"),
+                kWidth);
+  };
+  return Print(options, OrderResume(ToOrder(options)), to_text, out, err);
 }
 
 int RunStatus(const Options& options, std::ostream& out, std::ostream& err) {

@@ -122,7 +122,7 @@ class StatusPage {
     const v1::Fact* fact = FindFact(fact_name);
     AddText(!fact                ? "not known"
             : fact->observable() ? none
-                                 : "n/a on this kernel");
+                                 : "n/a, reasons below");
   }
 
   void AddHeader() {
@@ -135,6 +135,12 @@ class StatusPage {
                      or_unknown(info_.version()), " up ",
                      AgeOf(info_.has_started(), info_.started()), ", snapshot ",
                      AgeOf(snapshot_.has_time(), snapshot_.time()), " old"));
+    if (!snapshot_.has_paused_since()) return;
+    AddTitle(absl::StrCat("PAUSED for ", AgeOf(true, snapshot_.paused_since())),
+             kRed);
+    AddText(
+        "No hook is attached and no memory is looked at unasked; pinwatch "
+        "resume ends that.");
   }
 
   void AddPinRow(absl::string_view nid, absl::string_view name,
@@ -202,7 +208,7 @@ class StatusPage {
 
   std::string Drift(const v1::Node& node) const {
     if (IsHidden("node_counters") || IsHidden("census"))
-      return "n/a on this kernel";
+      return "n/a, reasons below";
     if (!node.has_drift_references())
       return node.has_outstanding_references() && !node.counters_exact()
                  ? "n/a, not exact"
@@ -332,8 +338,8 @@ class StatusPage {
   }
 
   void AddFacts() {
-    AddReasons("NOT OBSERVABLE on this kernel", false);
-    AddReasons("NOT COMPLETE on this kernel", true);
+    AddReasons("NOT OBSERVABLE", false);
+    AddReasons("NOT COMPLETE", true);
   }
 
   void AddCollectors() {

@@ -70,6 +70,8 @@ void WatchLog::AddSummary(const v1::Snapshot& snapshot) {
                            PagesAndSize(pins.pinned), " pinned, ",
                            Count(pins.possible), " possibly"));
   if (text_.empty()) AddLine("no page is known to be pinned");
+  if (snapshot.has_paused_since())
+    AddLine("paused: what processes do is not followed");
   const auto holders =
       std::count_if(owners_.begin(), owners_.end(),
                     [](auto& owner) { return PagesHeld(owner.second) > 0; });
@@ -108,6 +110,13 @@ void WatchLog::AddDifference(const v1::Difference& difference) {
   for (const v1::Attempt& attempt : difference.attempts()) AddAttempt(attempt);
   for (const v1::BlockCount& count : difference.blocks()) AddBlocks(count);
   for (const v1::Migrations& row : difference.migrations()) AddMigrations(row);
+  if (!difference.has_pause()) return;
+  // Owners did not let go: they are out of sight, or in sight again.
+  text_.clear();
+  AddLine(difference.pause().has_since()
+              ? "paused: what processes do is not followed; pinwatch resume "
+                "ends that"
+              : "resumed: what processes do is followed again");
 }
 
 void WatchLog::AddZone(const v1::Zone& zone) {

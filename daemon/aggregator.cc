@@ -83,6 +83,12 @@ void AssignPins(const census_cell& cell, uint64_t all_large, uint64_t all_exact,
   out.possible = Candidates(cell) - out.confirmed;
 }
 
+constexpr ClaimGaps kAllOfTime = {.long_term_ns = INT64_MAX,
+                                  .short_term_ns = INT64_MAX};
+
+// Facts that rest on hooks.
+constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations"};
+
 // An attempt to take a block offline may last for ever: until it succeeds, what
 // stands in the block is there, pins above all.
 bool HasPages(const MemoryBlock& block) {
@@ -150,8 +156,19 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   if (now.short_term_skipped + now.lost_busy + now.lost_owners >
       before.short_term_skipped + before.lost_busy + before.lost_owners)
     gaps_.short_term_ns = time.monotonic_ns;
+  if (paused_since_) gaps_ = kAllOfTime;
   claims_ = now;
   return owner_book_.Update(reading.owners);
+}
+
+void Aggregator::SetPaused(std::optional<Timestamp> since, Timestamp now) {
+  if (paused_since_ && !since) {
+    paused_ns_ += now.monotonic_ns - paused_since_->monotonic_ns;
+    gaps_ = {.long_term_ns = now.monotonic_ns,
+             .short_term_ns = now.monotonic_ns};
+  }
+  if (since) gaps_ = kAllOfTime;
+  paused_since_ = since;
 }
 
 std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
@@ -467,7 +484,9 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .attempts = hotplug_.running,
                     .attempt_counts = hotplug_.counts,
                     .attempts_untold = hotplug_.untold,
-                    .last_offline_failure = last_offline_failure_};
+                    .last_offline_failure = last_offline_failure_,
+                    .paused_since = paused_since_,
+                    .paused_ns = paused_ns_};
   for (HotplugAttempt& attempt : snapshot.attempts) TakeBlockers(attempt);
   snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
                            ended_attempts_.end());
@@ -485,7 +504,27 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.claims = claims_;
   }
+  if (paused_since_) HideHooked(snapshot);
   return snapshot;
+}
+
+// While no hook is attached counts stand still: that is no news, and no zero.
+void Aggregator::HideHooked(Snapshot& snapshot) {
+  for (Fact& fact : snapshot.facts) {
+    if (!fact.observable ||
+        std::find(std::begin(kHookedFacts), std::end(kHookedFacts),
+                  fact.name) == std::end(kHookedFacts))
+      continue;
+    fact = {.name = fact.name,
+            .reason = "pinwatchd is paused: see pinwatch resume",
+            .by_choice = true};
+  }
+  snapshot.migrations.clear();
+  snapshot.attempts.clear();
+  snapshot.attempt_counts.clear();
+  snapshot.owners.clear();
+  snapshot.attributions.clear();
+  snapshot.claims.reset();
 }
 
 }  // namespace pinwatch

@@ -60,6 +60,11 @@ class Aggregator {
   // Keeps the stories of the last 128 attempts that ended.
   void AddHotplug(HotplugReading reading);
 
+  // From then on no hook is attached, until `since` is nothing. What pins did
+  // meanwhile is not known.
+  void SetPaused(std::optional<Timestamp> since, Timestamp now);
+  const std::optional<Timestamp>& paused_since() const { return paused_since_; }
+
   void SetCollector(Collector collector);
   void FinishRound() { ++totals_.rounds; }
 
@@ -120,6 +125,7 @@ class Aggregator {
   HoldingRules Rules(Timestamp now) const;
   void NoteBlockers(const BlockLook& look);
   void TakeBlockers(HotplugAttempt& attempt);
+  static void HideHooked(Snapshot& snapshot);
   bool IsLookedAtSince(const HotplugAttempt& attempt) const;
 
   const HostInfo host_;
@@ -135,6 +141,8 @@ class Aggregator {
   OwnerBook owner_book_;
   std::optional<ClaimTotals> claims_;
   ClaimGaps gaps_;
+  std::optional<Timestamp> paused_since_;
+  int64_t paused_ns_ = 0;  // of pauses that have ended
   // By first section and time of begin: what kept running attempts up.
   std::map<std::pair<uint64_t, int64_t>, std::vector<BlockingPage>> blockers_;
   HotplugReading hotplug_;                     // without the ended ones

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "daemon/snapshot.h"
@@ -25,6 +26,18 @@ using AskForLook = std::function<void(int64_t max_age_ns, Answer answer)>;
 // blocks or the census are not observable, Unavailable when the daemon ends.
 using BlockAnswer = std::function<void(absl::StatusOr<BlockReport>)>;
 using AskForBlock = std::function<void(uint64_t block_id, BlockAnswer answer)>;
+
+// Since when it is paused; after a pause has ended by this order, how long it
+// lasted.
+struct PauseState {
+  std::optional<Timestamp> since;
+  std::optional<int64_t> lasted_ns;
+};
+
+// Detaches every hook and looks at no memory unasked, or ends that, on the same
+// terms. FailedPrecondition where the kernel does not let it end.
+using PauseAnswer = std::function<void(absl::StatusOr<PauseState>)>;
+using AskForPause = std::function<void(bool pause, PauseAnswer answer)>;
 
 }  // namespace pinwatch
 

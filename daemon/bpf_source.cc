@@ -328,6 +328,38 @@ void BpfSource::ForgetOwners(const std::vector<uint32_t>& ended) {
   if (pins_) pins_->ForgetOwners(ended);
 }
 
+absl::Status BpfSource::DetachHooks() {
+  // First what runs most often: the kernel waits for its readers after each.
+  if (pins_) pins_->Detach();
+  if (migrations_) migrate_bpf__detach(migrations_.get());
+  if (!hotplug_) return absl::OkStatus();
+  hotplug_bpf__detach(hotplug_.get());
+  // Nobody will tell how those end that are under way.
+  const bpf_map* running = hotplug_->maps.hotplug_running;
+  uint32_t tid;
+  while (!bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid)))
+    if (bpf_map__delete_elem(running, &tid, sizeof(tid), 0)) break;
+  return absl::OkStatus();
+}
+
+absl::Status BpfSource::AttachHooks() {
+  absl::Status status;
+  const auto note = [&](int error) {
+    if (error == -ENOENT)
+      // Before Linux v5.13.
+      status.Update(absl::FailedPreconditionError(
+          "this kernel lets no program be attached again: restart pinwatchd "
+          "(systemctl restart pinwatchd)"));
+    else if (error)
+      status.Update(absl::ErrnoToStatus(-error, "attach the hooks again"));
+  };
+  if (migrations_) note(migrate_bpf__attach(migrations_.get()));
+  if (hotplug_) note(hotplug_bpf__attach(hotplug_.get()));
+  if (pins_) note(pins_->Attach());
+  if (!status.ok()) (void)DetachHooks();
+  return status;
+}
+
 std::vector<int> BpfSource::ready_fds() const {
   std::vector<int> fds;
   if (hotplug_) fds.push_back(ring_buffer__epoll_fd(hotplug_ring_.get()));

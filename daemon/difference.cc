@@ -95,7 +95,7 @@ std::vector<T> ChangedOrGone(const std::vector<T>& from,
 bool Difference::empty() const {
   return nodes.empty() && zones.empty() && owners.empty() && attempts.empty() &&
          migrations.empty() && attributions.empty() && blocks.empty() &&
-         nodes_gone.empty() && owners_gone.empty();
+         nodes_gone.empty() && owners_gone.empty() && !pause_changed;
 }
 
 Difference Diff(const Snapshot& from, const Snapshot& to) {
@@ -110,6 +110,8 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .attributions = ChangedOrGone(from.attributions, to.attributions,
                                     &PinAttribution::pins),
       .blocks = ChangedOrGone(from.blocks, to.blocks, &BlockCount::blocks),
+      .pause_changed = from.paused_since != to.paused_since,
+      .paused_since = to.paused_since,
   };
   for (const Node& node : Gone(from.nodes, to.nodes))
     difference.nodes_gone.push_back(node.nid);

@@ -3,6 +3,7 @@
 #define PINWATCH_DAEMON_DIFFERENCE_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "daemon/snapshot.h"
@@ -27,6 +28,8 @@ struct Difference {
   // are not told.
   std::vector<int> nodes_gone;
   std::vector<uint32_t> owners_gone;
+  bool pause_changed = false;
+  std::optional<Timestamp> paused_since;
 
   // Whether nothing is told but generation and time.
   bool empty() const;

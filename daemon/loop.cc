@@ -99,6 +99,7 @@ void Loop::Run(int stop_fd) {
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
     }
+    TakeOrders();
     TakeQuestions();
     PlanLooks();
     const bool looked = !pending_.empty();
@@ -112,16 +113,20 @@ void Loop::Run(int stop_fd) {
 
   std::vector<Asked> unanswered;
   std::vector<AskedBlock> unanswered_blocks;
+  std::vector<AskedPause> unanswered_pauses;
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
     unanswered.swap(asked_);
     unanswered_blocks.swap(asked_blocks_);
+    unanswered_pauses.swap(asked_pauses_);
   }
   for (Question& question : questions_) question.answer(nullptr);
   for (Asked& question : unanswered) question.answer(nullptr);
   for (AskedBlock& question : unanswered_blocks)
     question.answer(absl::UnavailableError("the daemon is stopping"));
+  for (AskedPause& order : unanswered_pauses)
+    order.answer(absl::UnavailableError("the daemon is stopping"));
 }
 
 void Loop::Ask(int64_t max_age_ns, Answer answer) {
@@ -141,6 +146,18 @@ void Loop::AskAboutBlock(uint64_t block_id, BlockAnswer answer) {
     std::lock_guard lock(mutex_);
     if (!stopped_) {
       asked_blocks_.push_back({block_id, std::move(answer)});
+      Wake();
+      return;
+    }
+  }
+  answer(absl::UnavailableError("the daemon is stopping"));
+}
+
+void Loop::AskToPause(bool pause, PauseAnswer answer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      asked_pauses_.push_back({pause, std::move(answer)});
       Wake();
       return;
     }
@@ -273,6 +290,38 @@ void Loop::TakeQuestions() {
   for (const AskedBlock& question : asked_blocks) AnswerAboutBlock(question);
 }
 
+void Loop::TakeOrders() {
+  std::vector<AskedPause> asked;
+  {
+    std::lock_guard lock(mutex_);
+    asked.swap(asked_pauses_);
+  }
+  for (const AskedPause& order : asked) {
+    const absl::StatusOr<PauseState> state = SetPaused(order.pause);
+    // Who is answered and asks again sees what he ordered.
+    if (published_->Get()) Publish();
+    order.answer(state);
+  }
+}
+
+absl::StatusOr<PauseState> Loop::SetPaused(bool paused) {
+  const std::optional<Timestamp> since = aggregator_.paused_since();
+  if (paused == since.has_value()) return PauseState{.since = since};
+  if (absl::Status status =
+          paused ? source_->DetachHooks() : source_->AttachHooks();
+      !status.ok())
+    return status;
+  const Timestamp now = Now();
+  if (paused) {
+    // Somebody may wait for what is pending.
+    if (questions_.empty()) pending_.clear();
+    aggregator_.SetPaused(now, now);
+    return PauseState{.since = now};
+  }
+  aggregator_.SetPaused(std::nullopt, now);
+  return PauseState{.lasted_ns = now.monotonic_ns - since->monotonic_ns};
+}
+
 void Loop::AnswerAboutBlock(const AskedBlock& question) {
   if (!census_observable_) {
     question.answer(absl::FailedPreconditionError(
@@ -296,7 +345,7 @@ void Loop::PlanLooks() {
   for (const Question& question : questions_)
     AddPending(aggregator_.BlocksUnseenSince(question.unseen_since_ns));
   budget_.Refill(Now().monotonic_ns);
-  if (!pending_.empty()) return;
+  if (!pending_.empty() || aggregator_.paused_since()) return;
   const bool first = !published_->Get();
   if (first || budget_.HasLeft()) AddPending(aggregator_.StaleBlocks());
   if (pending_.empty() && budget_.IsFull()) {

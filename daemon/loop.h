@@ -46,6 +46,9 @@ class Loop {
   // See AskForBlock.
   void AskAboutBlock(uint64_t block_id, BlockAnswer answer);
 
+  // See AskForPause.
+  void AskToPause(bool pause, PauseAnswer answer);
+
  private:
   struct Asked {
     int64_t max_age_ns;
@@ -54,6 +57,10 @@ class Loop {
   struct AskedBlock {
     uint64_t block_id;
     BlockAnswer answer;
+  };
+  struct AskedPause {
+    bool pause;
+    PauseAnswer answer;
   };
   struct Question {
     int64_t unseen_since_ns;  // blocks not looked at since then are due
@@ -69,6 +76,8 @@ class Loop {
   void ForgetOwners();
   void TakeQuestions();
   void AnswerAboutBlock(const AskedBlock& question);
+  void TakeOrders();
+  absl::StatusOr<PauseState> SetPaused(bool paused);
   void Wake();
   void PlanLooks();
   void AddPending(const std::vector<uint64_t>& blocks);
@@ -103,6 +112,7 @@ class Loop {
   std::mutex mutex_;
   std::vector<Asked> asked_;              // guarded by mutex_
   std::vector<AskedBlock> asked_blocks_;  // guarded by mutex_
+  std::vector<AskedPause> asked_pauses_;  // guarded by mutex_
   bool stopped_ = false;                  // guarded by mutex_
 };
 

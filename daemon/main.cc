@@ -10,9 +10,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "daemon/admin.h"
 #include "daemon/aggregator.h"
 #include "daemon/bpf_source.h"
 #include "daemon/clock.h"
@@ -39,6 +41,7 @@ struct Options {
   std::vector<std::string> listen_addresses = {"127.0.0.1:19620"};
   std::string socket_path = "/run/pinwatch/ro.sock";
   std::string socket_group;
+  std::string admin_socket_path;  // empty: beside the other
   std::string log_level = "info";
   double census_cpu_percent = 0.1;
   ClaimOptions claims;
@@ -57,6 +60,9 @@ void AddOptions(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--grpc.socket-group", options.socket_group,
                  "Group that may ask; without it root alone");
+  app.add_option("--grpc.admin-socket", options.admin_socket_path,
+                 "Unix socket on which root may pause the daemon; admin.sock "
+                 "beside --grpc.socket by default");
   app.add_option("--census.cpu-percent", options.census_cpu_percent,
                  "Share of one CPU for looks at memory that nobody asked for")
       ->check(CLI::Range(0.001, 100.0))
@@ -97,6 +103,23 @@ int FailToServe(const absl::Status& status) {
     return Fail(kExitConfig, status);
   if (absl::IsPermissionDenied(status)) return Fail(kExitNoPermission, status);
   return Fail(kExitUnavailable, status);
+}
+
+std::string AdminSocketPath(const Options& options) {
+  if (!options.admin_socket_path.empty()) return options.admin_socket_path;
+  return std::filesystem::path(options.socket_path)
+      .replace_filename("admin.sock")
+      .string();
+}
+
+void LogPause(const absl::StatusOr<PauseState>& state, Timestamp ordered) {
+  if (!state.ok())
+    spdlog::warn("pause: {}", std::string(state.status().message()));
+  else if (state->since)
+    spdlog::warn("paused by order: no hook is attached; that took {} ms",
+                 (Now().monotonic_ns - ordered.monotonic_ns) / 1'000'000);
+  else if (state->lasted_ns)
+    spdlog::info("resumed after {} s", *state->lasted_ns / 1'000'000'000);
 }
 
 // Tells nobody where systemd did not start the daemon.
@@ -194,12 +217,23 @@ int Run(const Options& options) {
       });
   if (!grpc.ok()) return FailToServe(grpc.status());
 
+  const absl::StatusOr<std::unique_ptr<AdminServer>> admin = AdminServer::Start(
+      AdminSocketPath(options), [&](bool pause, PauseAnswer answer) {
+        loop.AskToPause(
+            pause, [answer = std::move(answer), ordered = Now()](auto state) {
+              LogPause(state, ordered);
+              answer(std::move(state));
+            });
+      });
+  if (!admin.ok()) return FailToServe(admin.status());
+
   for (const std::string& address : options.listen_addresses)
     spdlog::info("serving http://{}/metrics", address);
   spdlog::info("serving gRPC on {}", options.socket_path);
   loop.Run(stop_fd);
   sd_notify(0, "STOPPING=1\nSTATUS=ends what is still asked");
   spdlog::info("stopping");
+  (*admin)->Stop();
   (*grpc)->Stop();
   return 0;
 }

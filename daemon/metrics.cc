@@ -171,14 +171,17 @@ constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_kernel_feature_info",
      .type = kGauge,
      .help = "1 for every fact pinwatch knows of; state says whether this "
-             "kernel lets it be observed. The metrics of a fact that is "
-             "not_observable are absent, not 0.",
+             "kernel lets it be observed; by_choice: it would, but pinwatchd "
+             "was told not to. The metrics of a fact that is not observable "
+             "are absent, not 0.",
      .labels = {"feature", "state"},
      .read =
          [](const Scrape& s, const Emit& emit) {
            for (const Fact& fact : s.snapshot.facts)
              emit(1, fact.name,
-                  fact.observable ? "observable" : "not_observable");
+                  fact.observable  ? "observable"
+                  : fact.by_choice ? "by_choice"
+                                   : "not_observable");
          }},
     {.name = "pinwatch_collector_success",
      .type = kGauge,
@@ -213,6 +216,26 @@ constexpr MetricDef kMetrics[] = {
      .help = "Snapshots published since pinwatchd started.",
      .read = [](const Scrape& s,
                 const Emit& emit) { emit(s.snapshot.generation); }},
+    {.name = "pinwatch_paused",
+     .type = kGauge,
+     .help = "1 while pinwatchd is paused and has no hook attached, otherwise "
+             "0.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           emit(s.snapshot.paused_since.has_value());
+         }},
+    {.name = "pinwatch_paused_seconds_total",
+     .type = kCounter,
+     .help = "Seconds pinwatchd was paused since it started: what rests on "
+             "hooks is not known of them.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           int64_t ns = s.snapshot.paused_ns;
+           if (s.snapshot.paused_since)
+             ns += s.snapshot.time.monotonic_ns -
+                   s.snapshot.paused_since->monotonic_ns;
+           emit(Seconds(ns));
+         }},
 
     {.name = "process_cpu_seconds_total",
      .type = kCounter,

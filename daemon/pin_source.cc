@@ -198,6 +198,10 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   return source;
 }
 
+void PinSource::Detach() { pin_bpf__detach(programs_.get()); }
+
+int PinSource::Attach() { return pin_bpf__attach(programs_.get()); }
+
 absl::Status PinSource::FillFreeOwners() {
   for (uint32_t index = 1; index <= PINWATCH_MAX_OWNERS; ++index)
     if (bpf_map_update_elem(bpf_map__fd(programs_->maps.free_owners), nullptr,

@@ -46,6 +46,10 @@ class PinSource {
     return doors_not_followed_;
   }
 
+  // Takes the programs off the doors, and puts them there again: 0 or -errno.
+  void Detach();
+  int Attach();
+
   absl::StatusOr<ClaimReading> Read(Timestamp now);
   void ForgetOwners(const std::vector<uint32_t>& ended);
 

@@ -51,8 +51,6 @@ class GrpcServer {
   void Stop();
 
  private:
-  absl::Status Listen(const ServiceOptions& options);
-
   std::unique_ptr<Service> service_;
   std::unique_ptr<HealthService> health_;
   std::unique_ptr<grpc::Server> server_;  // null once stopped

@@ -330,6 +330,10 @@ struct Snapshot {
   std::vector<PinOwner> owners;              // by id
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
   std::optional<ClaimTotals> claims;
+  // Since when no hook is attached, by order: what rests on hooks is not
+  // observable meanwhile.
+  std::optional<Timestamp> paused_since;
+  int64_t paused_ns = 0;  // of all pauses that have ended
 };
 
 }  // namespace pinwatch

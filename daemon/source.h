@@ -167,6 +167,12 @@ class Source {
   // a claim of. They are missing from later readings.
   virtual void ForgetOwners(const std::vector<uint32_t>& ended) = 0;
 
+  // Detaches every hook, and attaches them again. What was recorded stays.
+  // FailedPrecondition where the kernel lets no program be attached twice: then
+  // none is attached.
+  virtual absl::Status DetachHooks() = 0;
+  virtual absl::Status AttachHooks() = 0;
+
   // Readable when an attempt has ended or a new owner has come.
   virtual std::vector<int> ready_fds() const = 0;
 };

@@ -82,6 +82,8 @@ std::string StatusText(const Turn& turn) {
         "looks at all memory for the first time: ", turn.blocks_looked, " of ",
         turn.blocks_to_look, " blocks");
   const Snapshot& snapshot = *turn.published;
+  if (snapshot.paused_since)
+    return "paused: no hook is attached; pinwatch resume ends that";
   return absl::StrCat(PinnedText(snapshot), HoldersText(snapshot),
                       AgeText(snapshot, turn.now), HiddenText(snapshot));
 }

@@ -326,6 +326,8 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   Convert(snapshot.collectors, out.mutable_collectors());
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  if (snapshot.paused_since)
+    *out.mutable_paused_since() = ToProto(*snapshot.paused_since);
   return out;
 }
 
@@ -349,6 +351,11 @@ v1::Difference ToProto(const Difference& difference) {
   Convert(difference.migrations, out.mutable_migrations());
   for (const int nid : difference.nodes_gone) out.add_nodes_gone(nid);
   for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
+  if (difference.pause_changed) {
+    v1::PauseChange& pause = *out.mutable_pause();
+    if (difference.paused_since)
+      *pause.mutable_since() = ToProto(*difference.paused_since);
+  }
   return out;
 }
 

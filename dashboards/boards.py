@@ -71,7 +71,7 @@ _GLANCE = ("At a glance", [
          thresholds=thresholds(("red", None), ("orange", 0.5), ("green", 0.9))),
     stat("Not observable", "Facts that this kernel keeps from pinwatch; their metrics are absent. The table of facts "
          "below names them.",
-         'count(pinwatch_kernel_feature_info) - sum(pinwatch_kernel_feature_info{state="observable"})',
+         'count(pinwatch_kernel_feature_info) - sum(pinwatch_kernel_feature_info{state=~"observable|by_choice"})',
          unit="short", graph="none", thresholds=_ZERO_IS_GOOD),
 ])
 
@@ -191,6 +191,9 @@ _DAEMON = ("pinwatchd itself", [
          "process_open_fds / process_max_fds", unit="percentunit",
          thresholds=thresholds(("green", None), ("orange", 0.8))),
     stat("Threads", "Threads of pinwatchd.", "process_threads"),
+    stat("Paused", "1 while no hook of pinwatchd is attached, by order.", "pinwatch_paused", thresholds=_ZERO_IS_GOOD),
+    stat("Paused so long", "Time without hooks in the range shown: what they tell is not known of it.",
+         "increase(pinwatch_paused_seconds_total[$__range])", unit="s", graph="none"),
     _panel("table", SMALL, "Version", "What pinwatchd was built from.", [("pinwatch_build_info", "")],
            transformations=[_without("Value", "compiler", "libbpf", *_TARGET)]),
 ])
@@ -294,6 +297,7 @@ BOARDS = [
                   ("PinwatchDown", "the host is not watched"),
                   ("PinwatchNotCovering", "a collector fails, or the snapshot stands still"),
                   ("PinwatchFactNotObservable", "the kernel keeps a fact to itself"),
+                  ("PinwatchPaused", "somebody ordered a pause, and it goes on"),
                   ("PinwatchSamplesLost", "pins were taken that nobody can be named for"),
                   ("PinwatchSeriesCapped", "series were left out"),
                   ("MigrationFailureRatioHigh", "pages do not move"),

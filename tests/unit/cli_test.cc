@@ -142,6 +142,16 @@ compaction            async                12,345    4,567,890        1,234
 )");
 }
 
+TEST(StatusTable, TellsOfAPauseFirst) {
+  v1::Snapshot snapshot = TwoNodes();
+  snapshot.mutable_paused_since()->set_seconds(kNow - 300);
+  EXPECT_THAT(
+      Table(Info(), snapshot),
+      HasSubstr("0.8 s old\n\nPAUSED for 5 min\nNo hook is attached and "
+                "no memory is looked at unasked; pinwatch resume ends"
+                "\n  that.\n\nPINNED PAGES"));
+}
+
 TEST(StatusTable, TellsWhatADegradedKernelDoesNotShow) {
   const auto snapshot = Parse<v1::Snapshot>(R"(
       time { seconds: 1699999990 }
@@ -164,23 +174,23 @@ NODE  ZONE             MANAGED        PAGES      BYTES   REFERENCES     POSSIBLE
 
 PIN REFERENCES, the kernel's counter against the census
 NODE       COUNTER       CENSUS  DRIFT                   LOOK AGE  LOOK IS
-   0           ~40          n/a  n/a on this kernel           n/a
-   1             ?          n/a  n/a on this kernel           n/a
+   0           ~40          n/a  n/a, reasons below           n/a
+   1             ?          n/a  n/a, reasons below           n/a
 ~: from sysfs, where what CPUs have not yet added is missing
 
 MEMORY BLOCKS
-n/a on this kernel
+n/a, reasons below
 
 MIGRATION since pinwatchd started, in pages
-n/a on this kernel
+n/a, reasons below
 
-NOT OBSERVABLE on this kernel
+NOT OBSERVABLE
 census: lockdown=confidentiality forbids reading kernel memory:
   bpf_probe_read_kernel is not allowed; boot with lockdown=integrity
 memory_blocks: no /sys/devices/system/memory
 migrations: no reason is given
 
-NOT COMPLETE on this kernel
+NOT COMPLETE
 node_counters: CAP_SYS_ADMIN is missing
 
 FAILED the last time
@@ -236,7 +246,7 @@ TEST(StatusTable, WithoutCountersTheCensusStandsAlone) {
       Parse<v1::Node>("nid: 0 census_references: 16400");
   EXPECT_THAT(
       Lines(Table(Info(), snapshot)),
-      testing::Contains("   0           n/a       16,400  n/a on this kernel   "
+      testing::Contains("   0           n/a       16,400  n/a, reasons below   "
                         "       12 s  not known"));
 }
 

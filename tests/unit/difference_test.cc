@@ -68,6 +68,19 @@ TEST(Difference, NodesZonesAndMigrationsThatChangedAreTold) {
   EXPECT_THAT(difference.owners, IsEmpty());
 }
 
+TEST(Difference, ABeginAndAnEndOfAPauseAreTold) {
+  Snapshot paused = Some();
+  paused.paused_since = Timestamp{23, 23};
+  const Difference begin = Diff(Some(), paused);
+  EXPECT_FALSE(begin.empty());
+  EXPECT_TRUE(begin.pause_changed);
+  EXPECT_EQ(begin.paused_since, (Timestamp{23, 23}));
+  EXPECT_TRUE(Diff(paused, paused).empty());
+  const Difference end = Diff(paused, Some());
+  EXPECT_TRUE(end.pause_changed);
+  EXPECT_FALSE(end.paused_since.has_value());
+}
+
 TEST(Difference, ANodeThatIsGoneIsTold) {
   Snapshot to = Some();
   to.nodes.clear();

@@ -77,9 +77,11 @@ TEST(Layering, PrometheusAndTheHttpLibraryAreNamedOnlyInHttp) {
 }
 
 TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
-  EXPECT_THAT(FilesThatInclude("daemon", "grpc"),
-              IsSubsetOf({"service.cc", "service.h", "health.cc", "health.h",
-                          "watch.cc", "watch.h"}));
+  EXPECT_THAT(
+      FilesThatInclude("daemon", "grpc"),
+      IsSubsetOf({"admin.cc", "admin.h", "grpc_socket.cc", "grpc_socket.h",
+                  "health.cc", "health.h", "service.cc", "service.h",
+                  "waiting_call.h", "watch.cc", "watch.h"}));
 }
 
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {

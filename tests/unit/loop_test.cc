@@ -75,7 +75,19 @@ class FakeSource : public Source {
   }
 
   void ForgetOwners(const std::vector<uint32_t>&) override {}
+  absl::Status DetachHooks() override {
+    attached = false;
+    return absl::OkStatus();
+  }
+  absl::Status AttachHooks() override {
+    if (!attaches_again) return absl::FailedPreconditionError("restart it");
+    attached = true;
+    return absl::OkStatus();
+  }
   std::vector<int> ready_fds() const override { return {}; }
+
+  std::atomic<bool> attached = true;
+  std::atomic<bool> attaches_again = true;
 
   std::atomic<uint64_t> looks = 0;
   std::atomic<uint64_t> listed_pfn = UINT64_MAX;
@@ -137,6 +149,19 @@ class LoopTest : public testing::Test {
     auto answer = promise.get_future();
     loop_.AskAboutBlock(block, [&](absl::StatusOr<BlockReport> report) {
       promise.set_value(std::move(report));
+    });
+    if (answer.wait_for(kPatience) != std::future_status::ready) {
+      ADD_FAILURE() << "no answer";
+      return absl::DeadlineExceededError("");
+    }
+    return answer.get();
+  }
+
+  absl::StatusOr<PauseState> Pause(bool pause) {
+    std::promise<absl::StatusOr<PauseState>> promise;
+    auto answer = promise.get_future();
+    loop_.AskToPause(pause, [&](absl::StatusOr<PauseState> state) {
+      promise.set_value(std::move(state));
     });
     if (answer.wait_for(kPatience) != std::future_status::ready) {
       ADD_FAILURE() << "no answer";
@@ -268,6 +293,93 @@ TEST_F(LoopTest, AQuestionAboutABlockIsAnsweredWhenItStops) {
   Start();
   Stop();
   EXPECT_EQ(AskAboutBlock(0).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(LoopTest, APauseHidesWhatRestsOnHooks) {
+  source_.pins_per_block = 23;
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  const absl::StatusOr<PauseState> paused = Pause(true);
+  ASSERT_TRUE(paused.ok()) << paused.status();
+  EXPECT_TRUE(paused->since.has_value());
+  EXPECT_FALSE(source_.attached);
+
+  const auto snapshot = published_.Get();
+  EXPECT_EQ(snapshot->paused_since, paused->since);
+  EXPECT_FALSE(snapshot->claims.has_value());
+  EXPECT_TRUE(snapshot->owners.empty());
+  EXPECT_TRUE(snapshot->attributions.empty());
+  for (const Fact& fact : snapshot->facts) {
+    EXPECT_EQ(fact.observable, fact.name != "claims") << fact.name;
+    EXPECT_EQ(fact.by_choice, fact.name == "claims") << fact.name;
+  }
+  EXPECT_EQ(Confirmed(*snapshot), 46u) << "the census needs no hook";
+}
+
+TEST_F(LoopTest, WhilePausedItLooksOnlyWhenAsked) {
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  ASSERT_TRUE(Pause(true).ok());
+  const uint64_t looks = source_.looks;
+  source_.pins_per_block = 23;
+  const uint64_t generation = published_.Get()->generation;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (published_.Get()->generation < generation + 2 &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(source_.looks, looks);
+  const auto snapshot = Ask(0);
+  ASSERT_NE(snapshot, nullptr);
+  EXPECT_EQ(Confirmed(*snapshot), 46u);
+}
+
+TEST_F(LoopTest, AfterAPauseOldClaimsAreBelievedLess) {
+  source_.pins_per_block = 23;
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  ASSERT_EQ(published_.Get()->attributions.at(0).reason, "claimant_ended");
+  const absl::StatusOr<PauseState> paused = Pause(true);
+  ASSERT_TRUE(paused.ok());
+  const absl::StatusOr<PauseState> resumed = Pause(false);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_TRUE(source_.attached);
+  EXPECT_FALSE(resumed->since.has_value());
+  EXPECT_GT(resumed->lasted_ns.value_or(0), 0);
+
+  const auto snapshot = published_.Get();
+  EXPECT_FALSE(snapshot->paused_since.has_value());
+  EXPECT_EQ(snapshot->paused_ns, *resumed->lasted_ns);
+  EXPECT_EQ(snapshot->owners.size(), 1u);
+  EXPECT_EQ(snapshot->attributions.at(0).reason, "claims_lost");
+}
+
+TEST_F(LoopTest, AnOrderThatChangesNothingSucceeds) {
+  Start();
+  const absl::StatusOr<PauseState> resumed = Pause(false);
+  ASSERT_TRUE(resumed.ok());
+  EXPECT_FALSE(resumed->lasted_ns.has_value());
+  const absl::StatusOr<PauseState> first = Pause(true);
+  const absl::StatusOr<PauseState> second = Pause(true);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(second->since, first->since);
+}
+
+TEST_F(LoopTest, APauseGoesOnWhereTheKernelDoesNotLetItEnd) {
+  source_.attaches_again = false;
+  Start();
+  ASSERT_TRUE(Pause(true).ok());
+  EXPECT_EQ(Pause(false).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(published_.Get() == nullptr || published_.Get()->paused_since);
+  const absl::StatusOr<PauseState> still = Pause(true);
+  ASSERT_TRUE(still.ok());
+  EXPECT_TRUE(still->since.has_value());
+}
+
+TEST_F(LoopTest, AnOrderIsAnsweredWhenItStops) {
+  Start();
+  Stop();
+  EXPECT_EQ(Pause(true).status().code(), absl::StatusCode::kUnavailable);
 }
 
 class BlindLoopTest : public LoopTest {

@@ -40,8 +40,10 @@ MigratetypePages Pages(const char* migratetype, PinCount confirmed,
 Snapshot FullSnapshot() {
   return {
       .generation = 7,
-      .time = {.realtime_ns = 1'700'000'000'500'000'000},
+      .time = {.realtime_ns = 1'700'000'000'500'000'000,
+               .monotonic_ns = 20'000'000'000},
       .facts = {{.name = "census", .observable = true},
+                {.name = "claims", .by_choice = true},
                 {.name = "migrations", .observable = false}},
       .collectors = {{.name = "blocks",
                       .success = true,
@@ -119,6 +121,8 @@ Snapshot FullSnapshot() {
                             .owners = 40,
                             .chunks = 41,
                             .chunk_bytes = 42},
+      .paused_since = Timestamp{.monotonic_ns = 10'000'000'000},
+      .paused_ns = 2'500'000'000,
   };
 }
 
@@ -153,6 +157,7 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
       const char* line : {
           R"(pinwatch_build_info{version="0.1.0",revision="abc",compiler="g++ 12",libbpf="1.1"} 1)",
           R"(pinwatch_kernel_feature_info{feature="census",state="observable"} 1)",
+          R"(pinwatch_kernel_feature_info{feature="claims",state="by_choice"} 1)",
           R"(pinwatch_kernel_feature_info{feature="migrations",state="not_observable"} 1)",
           R"(pinwatch_collector_success{collector="blocks"} 1)",
           R"(pinwatch_collector_success{collector="zones"} 0)",
@@ -161,6 +166,8 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
           R"(pinwatch_failed_scrapes_total 0)",
           R"(pinwatch_snapshot_timestamp_seconds 1700000000.5)",
           R"(pinwatch_snapshots_total 7)",
+          R"(pinwatch_paused 1)",
+          R"(pinwatch_paused_seconds_total 12.5)",
           R"(process_cpu_seconds_total 1.5)",
           R"(process_resident_memory_bytes 1048576)",
           R"(process_virtual_memory_bytes 2097152)",

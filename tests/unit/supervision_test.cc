@@ -57,6 +57,13 @@ TEST(StatusText, TellsPossiblePinsApart) {
               HasSubstr("23 pages pinned, 5 more possibly;"));
 }
 
+TEST(StatusText, TellsOfAPauseAndNoFigures) {
+  Snapshot snapshot = Pinned();
+  snapshot.paused_since = At(90);
+  EXPECT_EQ(StatusText({.now = At(100), .published = &snapshot}),
+            "paused: no hook is attached; pinwatch resume ends that");
+}
+
 TEST(StatusText, NamesWhatIsNotObservableAndNoFigureOfIt) {
   Snapshot snapshot = Pinned();
   snapshot.zones.clear();

@@ -200,6 +200,33 @@ TEST_F(WatchLogTest, FollowsAnAttemptFromItsBeginningToItsEnd) {
             "12:00:11  online memory9 by ?(0): ok after 0.0 s\n");
 }
 
+TEST_F(WatchLogTest, WhoIsOutOfSightInAPauseHasNotLetGo) {
+  Begin();
+  EXPECT_EQ(Lines(R"pb(
+              sequence: 2
+              difference {
+                time { seconds: 43201 }
+                owners_gone: 1
+                pause { since { seconds: 43201 } }
+              }
+            )pb"),
+            "12:00:01  paused: what processes do is not followed; pinwatch "
+            "resume ends that\n");
+  EXPECT_EQ(Lines(R"pb(
+              sequence: 3
+              difference {
+                time { seconds: 43202 }
+                owners {
+                  id: 1
+                  process { pid: 812 comm: "qemu" }
+                  holdings { pins { pages: 16 } }
+                }
+                pause {}
+              }
+            )pb"),
+            "12:00:02  resumed: what processes do is followed again\n");
+}
+
 TEST_F(WatchLogTest, WhatIsNotForEyesHasNoLine) {
   Begin();
   EXPECT_EQ(Lines(R"pb(

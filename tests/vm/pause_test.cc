@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What pinwatch pause leaves in the kernel, which is nothing, and what is known
+// after it.
+#include <filesystem>
+#include <thread>
+
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+using Pause = OwnDaemonTest;
+
+constexpr char kHeld[] = "CERTAINTY_HELD";
+constexpr char kProbable[] = "CERTAINTY_PROBABLE";
+
+struct Outcome {
+  std::optional<int> status;
+  std::string out;
+  std::string errors;
+};
+
+Outcome Call(const std::vector<std::string>& argv) {
+  Process process(argv);
+  Outcome outcome;
+  outcome.out = process.ReadAll(seconds(30));
+  outcome.status = process.Wait(seconds(30));
+  outcome.errors = process.Errors();
+  return outcome;
+}
+
+// Links of BPF programs to hooks that the daemon has: what keeps a program
+// where it is.
+size_t CountLinks() {
+  size_t links = 0;
+  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+    const std::filesystem::path& path = process.path();
+    if (!std::filesystem::exists(path / "fdinfo") ||
+        ReadFile(path / "comm") != "pinwatchd\n")
+      continue;
+    for (const auto& fd : std::filesystem::directory_iterator(path / "fdinfo"))
+      links += ReadFile(fd.path()).find("link_type:") != std::string::npos;
+  }
+  return links;
+}
+
+// Pages that process holds, by certainty, after a look at all memory.
+std::map<std::string, uint64_t> PagesOf(pid_t pid) {
+  FreshSnapshot();
+  std::map<std::string, uint64_t> pages;
+  const Json top = Json::parse(Call({"pinwatch", "top", "-o", "json"}).out);
+  for (const Json& owner : top.at("owners"))
+    if (owner.at("process").at("pid") == pid)
+      for (const Json& holding : owner.at("holdings"))
+        pages[holding.at("certainty")] +=
+            holding.at("pins").at("pages").get<uint64_t>();
+  return pages;
+}
+
+uint64_t ConfirmedPages() {
+  return Sum(PinsIn(FreshSnapshot(), "confirmed")).pages;
+}
+
+using Pages = std::map<std::string, uint64_t>;
+
+TEST_F(Pause, TakesEveryHookOffTheKernelAndPutsItBack) {
+  Daemon daemon;
+  const size_t links = CountLinks();
+  ASSERT_GT(links, 0u);
+  Workload before({"pin-iouring", "--pages", "23"});
+  EXPECT_EQ(PagesOf(before.pid()), (Pages{{kHeld, 23}}));
+
+  EXPECT_EQ(Call({"pinwatch", "pause"}).status, 0);
+  EXPECT_EQ(CountLinks(), 0u);
+
+  Workload meanwhile({"pin-iouring", "--pages", "29"});
+  EXPECT_EQ(ConfirmedPages(), 52u) << "the census needs no hook";
+  const Outcome top = Call({"pinwatch", "top"});
+  EXPECT_EQ(top.status, 70);
+  EXPECT_NE(top.errors.find("pinwatchd is paused"), std::string::npos)
+      << top.errors;
+  const std::vector<Sample> metrics = ReadMetrics();
+  EXPECT_EQ(Sum(metrics, "pinwatch_paused"), 1);
+  EXPECT_EQ(Sum(metrics, "pinwatch_kernel_feature_info",
+                {{"feature", "claims"}, {"state", "by_choice"}}),
+            1);
+  for (const Sample& sample : metrics) {
+    EXPECT_FALSE(sample.name.starts_with("pinwatch_migrate_")) << sample.name;
+    EXPECT_NE(sample.name, "pinwatch_pin_calls_total");
+  }
+
+  EXPECT_EQ(Call({"pinwatch", "resume"}).status, 0);
+  EXPECT_EQ(CountLinks(), links);
+  // Claims are made to the second.
+  std::this_thread::sleep_for(seconds(2));
+  Workload after({"pin-iouring", "--pages", "31"});
+  // Who took pins in the pause may hold what was claimed before it, too.
+  EXPECT_EQ(PagesOf(before.pid()), (Pages{{kProbable, 23}}));
+  EXPECT_EQ(PagesOf(meanwhile.pid()), Pages{});
+  EXPECT_EQ(PagesOf(after.pid()), (Pages{{kHeld, 31}}));
+  EXPECT_EQ(ConfirmedPages(), 83u);
+  EXPECT_GT(Sum(ReadMetrics(), "pinwatch_paused_seconds_total"), 0);
+}
+
+TEST_F(Pause, IsForRootAlone) {
+  Daemon daemon;
+  Process nobody({"pinwatch", "pause"}, {.uid = 65534});
+  EXPECT_EQ(nobody.Wait(seconds(30)), 77);
+  EXPECT_NE(nobody.Errors().find("only root may order that"), std::string::npos)
+      << nobody.Errors();
+  EXPECT_GT(CountLinks(), 0u);
+}
+
+}  // namespace
+}  // namespace pinwatch::guest
