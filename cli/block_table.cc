@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "cli/owner_text.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
 #include "cli/words.h"
@@ -19,7 +19,6 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kIndent = 2;
 constexpr int kMaxOwners = 4;
-constexpr int kMaxFrames = 4;
 constexpr int kMaxBlockers = 5;
 
 const char* Words(v1::Verdict verdict) {
@@ -70,14 +69,6 @@ class Report {
     absl::StrAppend(&text_, "\n", title, "\n");
   }
 
-  // A paragraph below something else.
-  void AddDetail(absl::string_view text) {
-    const std::string lines = Wrap(text, kWidth - 2, kIndent);
-    for (absl::string_view line :
-         absl::StrSplit(lines, '\n', absl::SkipEmpty()))
-      absl::StrAppend(&text_, "  ", line, "\n");
-  }
-
   void AddHeader() {
     std::string line =
         absl::StrCat("memory", block_.block(), ": ",
@@ -93,65 +84,6 @@ class Report {
     if (!block_.reason().empty()) AddText(block_.reason());
   }
 
-  // "4,097 pages (16.0 MiB) held, 1 page (4 KiB) shared".
-  static std::string Held(const v1::PinOwner& owner) {
-    std::vector<std::string> parts;
-    for (const v1::Certainty certainty :
-         {v1::CERTAINTY_HELD, v1::CERTAINTY_SHARED, v1::CERTAINTY_ONE_OF,
-          v1::CERTAINTY_PROBABLE}) {
-      uint64_t pages = 0;
-      for (const v1::PinHolding& holding : owner.holdings())
-        if (holding.certainty() == certainty) pages += holding.pins().pages();
-      if (pages)
-        parts.push_back(
-            absl::StrCat(PagesAndSize(pages), " ", Word(certainty)));
-    }
-    return absl::StrJoin(parts, ", ");
-  }
-
-  std::string Since(const v1::PinOwner& owner) const {
-    absl::Time since = absl::InfiniteFuture();
-    bool exact = true;
-    for (const v1::PinHolding& holding : owner.holdings()) {
-      since = std::min(since, ToTime(holding.since()));
-      exact = exact && holding.since_exact();
-    }
-    return absl::StrCat(exact ? "for " : "for more than ", Age(now_ - since));
-  }
-
-  void AddStack(absl::string_view name,
-                const google::protobuf::RepeatedPtrField<std::string>& frames) {
-    if (frames.empty()) return;
-    const int shown = std::min(frames.size(), kMaxFrames);
-    AddDetail(absl::StrCat(
-        name, ": ",
-        absl::StrJoin(frames.begin(), frames.begin() + shown, " < "),
-        shown < frames.size() ? " < ..." : ""));
-  }
-
-  void AddOwner(const v1::PinOwner& owner) {
-    const v1::Process& process = owner.process();
-    AddText(absl::StrCat(
-        ProcessName(process), process.ended() ? ", which has ended" : "", ": ",
-        Held(owner), ", ", owner.long_term() ? "long-term" : "short-term", ", ",
-        Since(owner)));
-    std::vector<std::string> of;
-    if (!process.unit().empty())
-      of.push_back(absl::StrCat("unit ", process.unit()));
-    else if (!process.cgroup().empty())
-      of.push_back(absl::StrCat("cgroup ", process.cgroup()));
-    if (!process.exe().empty()) of.push_back(process.exe());
-    if (owner.has_via())
-      of.push_back(absl::StrCat("asked by ", ProcessName(owner.via())));
-    if (!of.empty()) AddDetail(absl::StrJoin(of, ", "));
-    AddDetail(absl::StrCat(
-        "through ", owner.subsystem().empty() ? "?" : owner.subsystem(), ": ",
-        owner.call_site().empty() ? "?" : owner.call_site(), " called ",
-        owner.door().empty() ? "?" : owner.door()));
-    AddStack("kernel stack", owner.kernel_stack());
-    AddStack("user stack", owner.user_stack());
-  }
-
   void AddHolders() {
     bool any = !owners_.empty();
     for (const v1::PinAttribution& part : block_.attributions())
@@ -159,7 +91,7 @@ class Report {
     if (!any) return;
     AddTitle("WHO HOLDS IT");
     const int shown = std::min<int>(owners_.size(), kMaxOwners);
-    for (int i = 0; i < shown; ++i) AddOwner(*owners_[i]);
+    for (int i = 0; i < shown; ++i) text_ += OwnerText(*owners_[i], now_);
     if (const size_t others = owners_.size() - shown)
       AddText(absl::StrCat("and ", others, " more; -o json shows all"));
     for (const v1::PinAttribution& part : block_.attributions()) {
@@ -169,35 +101,13 @@ class Report {
     }
   }
 
-  static std::string Stop(const v1::Process& process) {
-    return absl::StrCat("stop or drain ", ProcessName(process),
-                        process.unit().empty()
-                            ? ""
-                            : absl::StrCat(" of unit ", process.unit()));
-  }
-
-  // What would make the owner let go.
-  static std::string Release(const v1::PinOwner& owner) {
-    if (owner.process().ended())
-      return absl::StrCat(ProcessName(owner.process()),
-                          " has ended; stop what it left open, such as a child "
-                          "with its io_uring or vfio file");
-    const auto is_sure = [](const v1::PinHolding& holding) {
-      return holding.certainty() == v1::CERTAINTY_HELD ||
-             holding.certainty() == v1::CERTAINTY_SHARED;
-    };
-    const bool sure =
-        std::any_of(owner.holdings().begin(), owner.holdings().end(), is_sure);
-    return absl::StrCat(sure ? "" : "perhaps: ", Stop(owner.process()));
-  }
-
   void AddReleases(bool long_term) {
     int shown = 0;
     std::vector<std::string> said;
     for (const v1::PinOwner* owner : owners_) {
       if (owner->long_term() != long_term || owner->holdings().empty())
         continue;
-      std::string line = Release(*owner);
+      std::string line = ReleaseText(*owner);
       if (std::find(said.begin(), said.end(), line) != said.end()) continue;
       if (shown++ < kMaxOwners) AddText(line);
       said.push_back(std::move(line));

@@ -180,12 +180,13 @@ absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
   return response;
 }
 
-absl::StatusOr<v1::ListOwnersResponse> AskHolders(const Question& question) {
+absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
+                                                 bool holding) {
   const auto deadline = Deadline(question);
   const auto stub = Connect(question.socket_path);
   if (!stub.ok()) return stub.status();
   v1::ListOwnersRequest request;
-  request.set_holding(true);
+  request.set_holding(holding);
   v1::ListOwnersResponse all;
   do {
     v1::ListOwnersResponse page;
@@ -209,6 +210,19 @@ absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
   request.set_block(block);
   v1::ExplainBlockResponse response;
   const absl::Status status = Call(**stub, &Stub::ExplainBlock, question,
+                                   Deadline(question), request, &response);
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::StatusOr<v1::ExplainPageResponse> AskPage(const Question& question,
+                                                uint64_t pfn) {
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  v1::ExplainPageRequest request;
+  request.set_pfn(pfn);
+  v1::ExplainPageResponse response;
+  const absl::Status status = Call(**stub, &Stub::ExplainPage, question,
                                    Deadline(question), request, &response);
   if (!status.ok()) return status;
   return response;

@@ -31,15 +31,21 @@ struct Answers {
 // the code of the call that failed. The message tells a user what to do.
 absl::StatusOr<Answers> Ask(const Question& question);
 
-// Asks for the owners that hold something now, all pages of them. The errors
-// are those of Ask, and FailedPrecondition where claims are not observable.
-absl::StatusOr<v1::ListOwnersResponse> AskHolders(const Question& question);
+// Asks for the owners, all pages of them, or for those that hold something now.
+// The errors are those of Ask, and FailedPrecondition where claims are not
+// observable.
+absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
+                                                 bool holding);
 
 // Asks for a look at one memory block. The errors are those of Ask, NotFound
 // where there is no such block, and FailedPrecondition where blocks or the
 // census are not observable.
 absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
                                                   uint64_t block);
+
+// The same for one page.
+absl::StatusOr<v1::ExplainPageResponse> AskPage(const Question& question,
+                                                uint64_t pfn);
 
 // Calls `tell` with each message of a stream of changes, until it returns an
 // error, which is then the answer, or the stream ends. The timeout is for the

@@ -9,18 +9,23 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "cli/attempts_table.h"
 #include "cli/block_table.h"
 #include "cli/client.h"
+#include "cli/explain_table.h"
 #include "cli/json.h"
 #include "cli/proto_time.h"
 #include "cli/status_table.h"
@@ -46,15 +51,18 @@ constexpr char kExitCodes[] =
     "not\nanswer, 70 it refused, 74 output failed, 77 no permission on the "
     "socket.";
 
+enum class Subject { kBlock, kPage, kProcess };
+
 struct Options {
   std::string socket = "unix:/run/pinwatch/ro.sock";
   double timeout_seconds = 0;  // 0: the default
   std::string output = "table";
   bool fresh = false;
   bool no_color = false;
-  std::string by;            // of top
-  size_t rows = 20;          // of top
-  uint64_t block = 0;        // of explain
+  std::string by;                     // of top
+  size_t rows = 20;                   // of top
+  Subject subject = Subject::kBlock;  // of explain
+  uint64_t number = 0;                // of the subject
   std::string admin_socket;  // of pause and resume; empty: beside the other
   // The subcommand.
   int (*run)(const Options&, std::ostream& out, std::ostream& err) = nullptr;
@@ -79,17 +87,41 @@ CLI::App* AddCommand(CLI::App& app, Options& options, const std::string& name,
   return command;
 }
 
-// The N of "memoryN" or "N".
-uint64_t ToBlock(const std::string& text) {
-  absl::string_view digits = text;
-  absl::ConsumePrefix(&digits, "memory");
-  uint64_t block;
+// Nothing for what is no number, or too large a one.
+std::optional<uint64_t> ToNumber(absl::string_view digits) {
+  uint64_t number;
   if (digits.empty() ||
       digits.find_first_not_of("0123456789") != absl::string_view::npos ||
-      !absl::SimpleAtoi(digits, &block))
+      !absl::SimpleAtoi(digits, &number))
+    return std::nullopt;
+  return number;
+}
+
+// The kernel's log has them in hexadecimal.
+std::optional<uint64_t> ToPfn(absl::string_view text) {
+  uint64_t pfn;
+  if (!absl::ConsumePrefix(&text, "0x")) return ToNumber(text);
+  return absl::SimpleHexAtoi(text, &pfn) ? std::optional(pfn) : std::nullopt;
+}
+
+// What the words after "explain" ask about.
+void SetSubject(const std::vector<std::string>& words, Options& options) {
+  const std::string& first = words.at(0);
+  options.subject = first == "pfn"   ? Subject::kPage
+                    : first == "pid" ? Subject::kProcess
+                                     : Subject::kBlock;
+  absl::string_view digits = words.back();
+  if (options.subject == Subject::kBlock)
+    absl::ConsumePrefix(&digits, "memory");
+  const std::optional<uint64_t> number =
+      options.subject == Subject::kPage ? ToPfn(digits) : ToNumber(digits);
+  const size_t wanted = options.subject == Subject::kBlock ? 1 : 2;
+  if (words.size() != wanted || !number ||
+      (options.subject == Subject::kProcess && *number > UINT32_MAX))
     throw CLI::ValidationError(
-        "BLOCK", absl::StrCat("is memoryN or N, not ", Printable(text)));
-  return block;
+        "WHAT", absl::StrCat("is memoryN, N, pfn N, pfn 0xN or pid N, not ",
+                             Printable(absl::StrJoin(words, " "))));
+  options.number = *number;
 }
 
 int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
@@ -123,16 +155,20 @@ void AddCommands(CLI::App& app, Options& options) {
       ->type_name("N")
       ->capture_default_str();
 
-  AddCommand(app, options, "explain",
-             "What keeps a memory block from going offline",
-             "one object, ExplainBlockResponse",
-             "explain memory42 -o json | jq '.owners[].process'", RunExplain)
-      ->add_option_function<std::string>(
-          "BLOCK",
-          [&options](const std::string& text) {
-            options.block = ToBlock(text);
+  AddCommand(
+      app, options, "explain",
+      "What keeps a memory block or a page in place, what a process pins",
+      "one object, ExplainBlockResponse, ExplainPageResponse, or for a "
+      "process ListOwnersResponse",
+      "explain memory42 -o json | jq '.owners[].process'", RunExplain)
+      ->add_option_function<std::vector<std::string>>(
+          "WHAT",
+          [&options](const std::vector<std::string>& words) {
+            SetSubject(words, options);
           },
-          "memoryN, as in /sys/devices/system/memory, or N")
+          "memoryN, as in /sys/devices/system/memory, or N; pfn N, where the "
+          "kernel's log has 0xN; pid N")
+      ->expected(1, 2)
       ->required();
 
   AddCommand(app, options, "watch", "What changes, as it does, until Ctrl-C",
@@ -249,12 +285,43 @@ int RunAttempts(const Options& options, std::ostream& out, std::ostream& err) {
   return Print(options, AskAttempts(ToQuestion(options)), to_table, out, err);
 }
 
+// The owners that are the process, or that it asked for.
+absl::StatusOr<v1::ListOwnersResponse> AskAboutProcess(const Question& question,
+                                                       uint32_t pid) {
+  absl::StatusOr<v1::ListOwnersResponse> all =
+      AskOwners(question, /*holding=*/false);
+  if (!all.ok()) return all.status();
+  v1::ListOwnersResponse owners;
+  for (v1::PinOwner& owner : *all->mutable_owners())
+    if (owner.process().pid() == pid || owner.via().pid() == pid)
+      *owners.add_owners() = std::move(owner);
+  return owners;
+}
+
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
-  const auto to_table = [](const v1::ExplainBlockResponse& block) {
-    return BlockTable(block, absl::Now());
-  };
-  return Print(options, AskBlock(ToQuestion(options), options.block), to_table,
-               out, err);
+  const Question question = ToQuestion(options);
+  switch (options.subject) {
+    case Subject::kPage:
+      return Print(
+          options, AskPage(question, options.number),
+          [](const auto& page) { return PageTable(page, absl::Now()); }, out,
+          err);
+    case Subject::kProcess: {
+      const auto pid = static_cast<uint32_t>(options.number);
+      return Print(
+          options, AskAboutProcess(question, pid),
+          [&](const auto& owners) {
+            return ProcessTable(pid, owners, absl::Now());
+          },
+          out, err);
+    }
+    case Subject::kBlock:
+      break;
+  }
+  return Print(
+      options, AskBlock(question, options.number),
+      [](const auto& block) { return BlockTable(block, absl::Now()); }, out,
+      err);
 }
 
 Question ToOrder(const Options& options) {
@@ -304,7 +371,8 @@ int RunTop(const Options& options, std::ostream& out, std::ostream& err) {
     return TopTable(
         owners, {.now = absl::Now(), .by = options.by, .rows = options.rows});
   };
-  return Print(options, AskHolders(ToQuestion(options)), to_table, out, err);
+  return Print(options, AskOwners(ToQuestion(options), /*holding=*/true),
+               to_table, out, err);
 }
 
 int RunWatch(const Options& options, std::ostream& out, std::ostream& err) {

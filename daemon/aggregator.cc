@@ -13,6 +13,7 @@ namespace {
 
 // Of x86-64; the kernel numbers memory in sections.
 constexpr uint64_t kSectionBytes = 128 << 20;
+constexpr uint64_t kPageBytes = 4096;
 
 constexpr size_t kAttemptsKept = 128;
 
@@ -457,6 +458,51 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     report.blockers = BlockersOf(look->second, rules);
   }
   Judge(report);
+  return report;
+}
+
+absl::StatusOr<PageReport> Aggregator::ExplainPage(
+    uint64_t pfn, const std::optional<BlockLook>& look, Timestamp now) const {
+  const uint64_t block_pages = blocks_.block_size_bytes / kPageBytes;
+  const auto block = std::find_if(
+      blocks_.blocks.begin(), blocks_.blocks.end(), [&](const MemoryBlock& b) {
+        return block_pages && b.id == pfn / block_pages;
+      });
+  if (block == blocks_.blocks.end())
+    return absl::NotFoundError(
+        absl::StrCat("no memory block of this host has pfn ", pfn));
+  PageReport report{.pfn = pfn, .block = *block};
+  if (!look || look->status != CENSUS_OK || look->zones.empty()) return report;
+  report.look = look->time;
+  const ZoneLook& zone = look->zones.front();
+  report.nid = zone.nid;
+  report.zone = ZoneName(zone.zone);
+  for (size_t m = 0; m < zone.cells.size(); ++m)
+    for (int c = 0; c < NR_PAGE_CLASSES; ++c)
+      if (zone.cells[m].pages[c]) {
+        report.migratetype = MigratetypeName(m);
+        report.page = static_cast<page_class>(c);
+      }
+  if (look->listed.empty()) return report;
+  const ListedPage& page = look->listed.front();
+  report.refcount = page.refcount;
+  report.pins = page.pins;
+  if (!ReadsAsPinned(page.page)) return report;
+
+  const PinGroup group = {
+      .nid = zone.nid,
+      .zone = zone.zone,
+      .page = page.page,
+      .anon = page.anon,
+      .mapped = page.mapped,
+      .pins_a_page = std::min<uint64_t>(page.pins, page.claims.size() + 1),
+      .claims = page.claims,
+      .pins = {.pages = 1, .references = page.pins}};
+  Holdings holdings;
+  AddHoldings({.pins = {group}}, Rules(now), holdings);
+  if (!holdings.attributions.empty())
+    report.attribution = holdings.attributions.front();
+  report.owners = OwnersWith(holdings, owner_book_, true);
   return report;
 }
 

@@ -50,6 +50,13 @@ class Aggregator {
   // Everything known of one memory block. NotFound when there is no such.
   absl::StatusOr<BlockReport> Explain(uint64_t block_id, Timestamp now) const;
 
+  // Everything known of one page, of which `look` is the look, at it alone or
+  // at what of its folio lies nearby; nothing where there could be none.
+  // NotFound when no block has it.
+  absl::StatusOr<PageReport> ExplainPage(uint64_t pfn,
+                                         const std::optional<BlockLook>& look,
+                                         Timestamp now) const;
+
   // Whether the block is online, or on its way out.
   bool CanBeLookedAt(uint64_t block_id) const;
 

@@ -27,6 +27,17 @@ using AskForLook = std::function<void(int64_t max_age_ns, Answer answer)>;
 using BlockAnswer = std::function<void(absl::StatusOr<BlockReport>)>;
 using AskForBlock = std::function<void(uint64_t block_id, BlockAnswer answer)>;
 
+// Looks at one page afresh, on the same terms.
+using PageAnswer = std::function<void(absl::StatusOr<PageReport>)>;
+using AskForPage = std::function<void(uint64_t pfn, PageAnswer answer)>;
+
+// All that can be asked.
+struct Askers {
+  AskForLook look;
+  AskForBlock block;
+  AskForPage page;
+};
+
 // Since when it is paused; after a pause has ended by this order, how long it
 // lasted.
 struct PauseState {

@@ -117,6 +117,7 @@ void AddToList(const census_page& page, const std::vector<Claim>& claims,
     listed.erase(std::next(other).base());
   }
   listed.push_back({.pfn = page.pfn,
+                    .head_pfn = page.head_pfn,
                     .nr_pages = page.nr_pages,
                     .page = ClassOf(page),
                     .refcount = page.refcount,

@@ -113,17 +113,21 @@ void Loop::Run(int stop_fd) {
 
   std::vector<Asked> unanswered;
   std::vector<AskedBlock> unanswered_blocks;
+  std::vector<AskedPage> unanswered_pages;
   std::vector<AskedPause> unanswered_pauses;
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
     unanswered.swap(asked_);
     unanswered_blocks.swap(asked_blocks_);
+    unanswered_pages.swap(asked_pages_);
     unanswered_pauses.swap(asked_pauses_);
   }
   for (Question& question : questions_) question.answer(nullptr);
   for (Asked& question : unanswered) question.answer(nullptr);
   for (AskedBlock& question : unanswered_blocks)
+    question.answer(absl::UnavailableError("the daemon is stopping"));
+  for (AskedPage& question : unanswered_pages)
     question.answer(absl::UnavailableError("the daemon is stopping"));
   for (AskedPause& order : unanswered_pauses)
     order.answer(absl::UnavailableError("the daemon is stopping"));
@@ -146,6 +150,18 @@ void Loop::AskAboutBlock(uint64_t block_id, BlockAnswer answer) {
     std::lock_guard lock(mutex_);
     if (!stopped_) {
       asked_blocks_.push_back({block_id, std::move(answer)});
+      Wake();
+      return;
+    }
+  }
+  answer(absl::UnavailableError("the daemon is stopping"));
+}
+
+void Loop::AskAboutPage(uint64_t pfn, PageAnswer answer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopped_) {
+      asked_pages_.push_back({pfn, std::move(answer)});
       Wake();
       return;
     }
@@ -272,12 +288,14 @@ void Loop::ReadCounters() {
 void Loop::TakeQuestions() {
   std::vector<Asked> asked;
   std::vector<AskedBlock> asked_blocks;
+  std::vector<AskedPage> asked_pages;
   {
     std::lock_guard lock(mutex_);
     asked.swap(asked_);
     asked_blocks.swap(asked_blocks_);
+    asked_pages.swap(asked_pages_);
   }
-  if (asked.empty() && asked_blocks.empty()) return;
+  if (asked.empty() && asked_blocks.empty() && asked_pages.empty()) return;
   ReadHost();
   ReadBlocks();
   ReadClaims();
@@ -288,6 +306,7 @@ void Loop::TakeQuestions() {
     questions_.push_back(
         {now - question.max_age_ns, std::move(question.answer)});
   for (const AskedBlock& question : asked_blocks) AnswerAboutBlock(question);
+  for (const AskedPage& question : asked_pages) AnswerAboutPage(question);
 }
 
 void Loop::TakeOrders() {
@@ -322,11 +341,17 @@ absl::StatusOr<PauseState> Loop::SetPaused(bool paused) {
   return PauseState{.lasted_ns = now.monotonic_ns - since->monotonic_ns};
 }
 
+absl::Status Loop::RequireCensus() const {
+  return census_observable_
+             ? absl::OkStatus()
+             : absl::FailedPreconditionError(
+                   "what stands in memory is not observable here: see the fact "
+                   "census of pinwatch status");
+}
+
 void Loop::AnswerAboutBlock(const AskedBlock& question) {
-  if (!census_observable_) {
-    question.answer(absl::FailedPreconditionError(
-        "what stands in a memory block is not observable here: see the fact "
-        "census of pinwatch status"));
+  if (absl::Status status = RequireCensus(); !status.ok()) {
+    question.answer(status);
     return;
   }
   if (aggregator_.CanBeLookedAt(question.block_id)) {
@@ -335,6 +360,41 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
     ReadClaims();
   }
   question.answer(aggregator_.Explain(question.block_id, Now()));
+}
+
+void Loop::AnswerAboutPage(const AskedPage& question) {
+  if (absl::Status status = RequireCensus(); !status.ok()) {
+    question.answer(status);
+    return;
+  }
+  const std::optional<BlockLook> look = LookAtPage(question.pfn);
+  ReadClaims();
+  question.answer(aggregator_.ExplainPage(question.pfn, look, Now()));
+}
+
+// Nothing where there is no such page now.
+std::optional<BlockLook> Loop::LookAtPage(uint64_t pfn) {
+  const uint64_t block_pages = aggregator_.block_size_bytes() / kPageBytes;
+  if (!block_pages || !aggregator_.CanBeLookedAt(pfn / block_pages))
+    return std::nullopt;
+  const Timestamp time = Now();
+  absl::StatusOr<BlockLook> look = source_->LookAt(pfn, pfn + 1, true);
+  if (!look.ok()) return std::nullopt;
+  look->time = time;
+  if (look->listed.empty()) return *std::move(look);
+  // Claims are by page and pins are by folio: another page of it may have them.
+  const uint64_t head = look->listed.front().head_pfn;
+  const uint64_t end =
+      std::min((head / PINWATCH_CHUNK_PAGES + 1) * PINWATCH_CHUNK_PAGES,
+               head + PINWATCH_CENSUS_PAGES);
+  if (look->listed.front().page != PAGE_PINNED_LARGE || end <= pfn)
+    return *std::move(look);
+  const absl::StatusOr<BlockLook> folio = source_->LookAt(head, end, true);
+  if (!folio.ok()) return *std::move(look);
+  for (const ListedPage& page : folio->listed)
+    if (page.pfn == head && page.pfn + page.nr_pages > pfn)
+      look->listed.front() = page;
+  return *std::move(look);
 }
 
 // Looks that somebody waits for come at once. Those that a moved counter makes

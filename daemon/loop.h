@@ -46,6 +46,9 @@ class Loop {
   // See AskForBlock.
   void AskAboutBlock(uint64_t block_id, BlockAnswer answer);
 
+  // See AskForPage.
+  void AskAboutPage(uint64_t pfn, PageAnswer answer);
+
   // See AskForPause.
   void AskToPause(bool pause, PauseAnswer answer);
 
@@ -57,6 +60,10 @@ class Loop {
   struct AskedBlock {
     uint64_t block_id;
     BlockAnswer answer;
+  };
+  struct AskedPage {
+    uint64_t pfn;
+    PageAnswer answer;
   };
   struct AskedPause {
     bool pause;
@@ -75,7 +82,10 @@ class Loop {
   void CheckOwners();
   void ForgetOwners();
   void TakeQuestions();
+  absl::Status RequireCensus() const;
   void AnswerAboutBlock(const AskedBlock& question);
+  void AnswerAboutPage(const AskedPage& question);
+  std::optional<BlockLook> LookAtPage(uint64_t pfn);
   void TakeOrders();
   absl::StatusOr<PauseState> SetPaused(bool paused);
   void Wake();
@@ -112,6 +122,7 @@ class Loop {
   std::mutex mutex_;
   std::vector<Asked> asked_;              // guarded by mutex_
   std::vector<AskedBlock> asked_blocks_;  // guarded by mutex_
+  std::vector<AskedPage> asked_pages_;    // guarded by mutex_
   std::vector<AskedPause> asked_pauses_;  // guarded by mutex_
   bool stopped_ = false;                  // guarded by mutex_
 };

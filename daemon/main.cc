@@ -209,12 +209,16 @@ int Run(const Options& options) {
        .version = std::string(kVersion),
        .revision = std::string(kRevision)},
       &published,
-      [&](int64_t max_age_ns, Answer answer) {
-        loop.Ask(max_age_ns, std::move(answer));
-      },
-      [&](uint64_t block_id, BlockAnswer answer) {
-        loop.AskAboutBlock(block_id, std::move(answer));
-      });
+      {.look = [&](int64_t max_age_ns,
+                   Answer answer) { loop.Ask(max_age_ns, std::move(answer)); },
+       .block =
+           [&](uint64_t block_id, BlockAnswer answer) {
+             loop.AskAboutBlock(block_id, std::move(answer));
+           },
+       .page =
+           [&](uint64_t pfn, PageAnswer answer) {
+             loop.AskAboutPage(pfn, std::move(answer));
+           }});
   if (!grpc.ok()) return FailToServe(grpc.status());
 
   const absl::StatusOr<std::unique_ptr<AdminServer>> admin = AdminServer::Start(

@@ -77,12 +77,13 @@ std::optional<uint64_t> FirstId(const std::string& page_token) {
 class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
  public:
   Service(const ServiceOptions& options, const Published<Snapshot>* snapshots,
-          AskForLook ask_for_look, AskForBlock ask_for_block)
+          Askers askers)
       : version_(ToUtf8(options.version)),
         revision_(ToUtf8(options.revision)),
         snapshots_(snapshots),
-        ask_for_look_(std::move(ask_for_look)),
-        ask_for_block_(std::move(ask_for_block)),
+        ask_for_look_(std::move(askers.look)),
+        ask_for_block_(std::move(askers.block)),
+        ask_for_page_(std::move(askers.page)),
         watchers_(snapshots) {}
 
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
@@ -131,6 +132,22 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
                        return grpc::Status::OK;
                      });
                    });
+    return call;
+  }
+
+  grpc::ServerUnaryReactor* ExplainPage(
+      grpc::CallbackServerContext*, const v1::ExplainPageRequest* request,
+      v1::ExplainPageResponse* response) override {
+    using Call = WaitingCall<v1::ExplainPageResponse>;
+    auto* const call = new Call(response);
+    ask_for_page_(request->pfn(),
+                  [slot = call->slot()](absl::StatusOr<PageReport> report) {
+                    Call::Answer(slot, [&](v1::ExplainPageResponse* to) {
+                      if (!report.ok()) return ToGrpc(report.status());
+                      *to = ToProto(*report);
+                      return grpc::Status::OK;
+                    });
+                  });
     return call;
   }
 
@@ -216,15 +233,15 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   const Published<Snapshot>* const snapshots_;
   const AskForLook ask_for_look_;
   const AskForBlock ask_for_block_;
+  const AskForPage ask_for_page_;
   Watchers watchers_;
 };
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     ServiceOptions options, const Published<Snapshot>* snapshots,
-    AskForLook ask_for_look, AskForBlock ask_for_block) {
+    Askers askers) {
   auto server = std::make_unique<GrpcServer>(
-      std::make_unique<Service>(options, snapshots, std::move(ask_for_look),
-                                std::move(ask_for_block)),
+      std::make_unique<Service>(options, snapshots, std::move(askers)),
       std::make_unique<HealthService>(snapshots));
   absl::StatusOr<std::unique_ptr<grpc::Server>> listening =
       ServeOnSocket({.path = options.socket_path,

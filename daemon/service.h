@@ -41,7 +41,7 @@ class GrpcServer {
   // it is made, the umask of the process is another.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
       ServiceOptions options, const Published<Snapshot>* snapshots,
-      AskForLook ask_for_look, AskForBlock ask_for_block);
+      Askers askers);
   GrpcServer(std::unique_ptr<Service> service,
              std::unique_ptr<HealthService> health);  // for Start alone
   ~GrpcServer();

@@ -303,6 +303,23 @@ struct BlockReport {
   std::vector<BlockingPage> blockers;        // the first ones, by pfn
 };
 
+// Everything known of one page.
+struct PageReport {
+  uint64_t pfn = 0;
+  MemoryBlock block;  // that it lies in
+  // Unset where the census could not look; then nothing below is known.
+  std::optional<Timestamp> look;
+  int nid = 0;
+  std::string zone;
+  std::string migratetype;
+  page_class page = PAGE_UNSTABLE;
+  // Of its folio; unset where nothing keeps the page in place.
+  std::optional<int64_t> refcount;
+  uint64_t pins = 0;
+  std::optional<PinAttribution> attribution;
+  std::vector<PinOwner> owners;  // their holdings of this page
+};
+
 struct HostInfo {
   std::string hostname;
   std::string kernel_release;

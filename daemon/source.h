@@ -76,6 +76,7 @@ struct PinGroup {
 // A page that is neither free nor movable.
 struct ListedPage {
   uint64_t pfn = 0;
+  uint64_t head_pfn = 0;  // of its folio, which may be outside the look
   uint64_t nr_pages = 1;
   page_class page = PAGE_UNSTABLE;
   int64_t refcount = 0;

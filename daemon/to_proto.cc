@@ -409,6 +409,25 @@ v1::ExplainBlockResponse ToProto(const BlockReport& report) {
   return out;
 }
 
+v1::ExplainPageResponse ToProto(const PageReport& report) {
+  v1::ExplainPageResponse out;
+  out.set_pfn(report.pfn);
+  out.set_block(report.block.id);
+  out.set_state(ToUtf8(report.block.state));
+  if (!report.look) return out;
+  *out.mutable_look() = ToProto(*report.look);
+  out.set_nid(report.nid);
+  out.set_zone(ToUtf8(report.zone));
+  out.set_migratetype(ToUtf8(report.migratetype));
+  out.set_page_class(std::string(kPageClassNames[report.page]));
+  if (report.refcount) out.set_refcount(*report.refcount);
+  out.set_pins(report.pins);
+  if (report.attribution)
+    *out.mutable_attribution() = ToProto(*report.attribution);
+  Convert(report.owners, out.mutable_owners());
+  return out;
+}
+
 v1::GetInfoResponse ToInfoProto(const Snapshot& snapshot) {
   v1::GetInfoResponse out;
   out.set_hostname(ToUtf8(snapshot.host.hostname));

@@ -17,6 +17,7 @@ v1::Snapshot ToProto(const Snapshot& snapshot);
 v1::Snapshot ToWholeProto(const Snapshot& snapshot);
 
 v1::Difference ToProto(const Difference& difference);
+v1::ExplainPageResponse ToProto(const PageReport& report);
 
 // What a snapshot tells of the host; the daemon's version is not in it.
 v1::GetInfoResponse ToInfoProto(const Snapshot& snapshot);

@@ -431,14 +431,21 @@ class CommandTest : public testing::Test {
     }
     auto server = GrpcServer::Start(
         {.socket_path = path_, .version = "0.1.0"}, &published_,
-        [this](int64_t max_age_ns, Answer answer) {
-          asked_ages_ns_.push_back(max_age_ns);
-          answer(published_.Get());
-        },
-        [this](uint64_t block, BlockAnswer answer) {
-          asked_blocks_.push_back(block);
-          answer(block_report_);
-        });
+        {.look =
+             [this](int64_t max_age_ns, Answer answer) {
+               asked_ages_ns_.push_back(max_age_ns);
+               answer(published_.Get());
+             },
+         .block =
+             [this](uint64_t block, BlockAnswer answer) {
+               asked_blocks_.push_back(block);
+               answer(block_report_);
+             },
+         .page =
+             [this](uint64_t pfn, PageAnswer answer) {
+               asked_pages_.push_back(pfn);
+               answer(page_report_);
+             }});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -457,6 +464,8 @@ class CommandTest : public testing::Test {
   Published<Snapshot> published_;
   std::vector<int64_t> asked_ages_ns_;
   std::vector<uint64_t> asked_blocks_;
+  std::vector<uint64_t> asked_pages_;
+  absl::StatusOr<PageReport> page_report_ = PageReport{};
   absl::StatusOr<BlockReport> block_report_ =
       absl::NotFoundError("there is no memory999");
   std::unique_ptr<GrpcServer> server_;
@@ -634,6 +643,7 @@ TEST_F(CommandTest, ExplainRefusesWhatNamesNoBlock) {
                             "memory18446744073709551616", "0x10"})
     EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", block}), 2) << block;
   EXPECT_EQ(Run({"--socket", path_.c_str(), "explain"}), 2);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "memory1", "2"}), 2);
   EXPECT_THAT(asked_blocks_, ElementsAre());
   EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "999"}), 70);
   EXPECT_EQ(err_.str(), "pinwatch: NOT_FOUND: there is no memory999\n");
@@ -689,6 +699,43 @@ TEST_P(WatchCommandTest, TellsOfChangesUntilTheDaemonGoes) {
 
 INSTANTIATE_TEST_SUITE_P(Outputs, WatchCommandTest,
                          testing::Values("table", "json"));
+
+TEST_F(CommandTest, ExplainTakesAPageInEitherNotation) {
+  page_report_ =
+      PageReport{.pfn = 0x48d4c, .block = {.id = 9, .state = "offline"}};
+  Serve();
+  for (const char* pfn : {"0x48d4c", "298316"}) {
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "pfn", pfn}), 0);
+    EXPECT_EQ(out_.str(),
+              "pfn 0x48d4c, physical 0x48d4c000: memory9, which is offline: "
+              "what stands there\n  is not known\n");
+  }
+  EXPECT_THAT(asked_pages_, ElementsAre(0x48d4c, 0x48d4c));
+  for (const char* pfn :
+       {"", "48d4c", "0x", "0xg", "-1", "0x10000000000000000"})
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "pfn", pfn}), 2)
+        << pfn;
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "pfn"}), 2);
+}
+
+TEST_F(CommandTest, ExplainTellsOfOneProcessAlone) {
+  snapshot_.facts = {{.name = "claims", .observable = true}};
+  snapshot_.owners = {
+      {.id = 3, .process = {.pid = 7}, .calls = 23, .pages = 46},
+      {.id = 4, .process = {.pid = 8}},
+      {.id = 5, .process = {.pid = 9}, .via = Process{.pid = 7}}};
+  Serve();
+  EXPECT_EQ(
+      Run({"--socket", path_.c_str(), "explain", "pid", "7", "-o", "json"}), 0);
+  const auto owners = nlohmann::json::parse(out_.str())["owners"];
+  ASSERT_EQ(owners.size(), 2u);
+  EXPECT_EQ(owners[0]["id"], 3);
+  EXPECT_EQ(owners[1]["id"], 5);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "pid", "11"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("process 11: no pin of it is known"));
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "pid", "4294967296"}),
+            2);
+}
 
 TEST_F(CommandTest, WatchEndsWhenItsOutputDoes) {
   Serve();

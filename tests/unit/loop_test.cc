@@ -157,6 +157,19 @@ class LoopTest : public testing::Test {
     return answer.get();
   }
 
+  absl::StatusOr<PageReport> AskAboutPage(uint64_t pfn) {
+    std::promise<absl::StatusOr<PageReport>> promise;
+    auto answer = promise.get_future();
+    loop_.AskAboutPage(pfn, [&](absl::StatusOr<PageReport> report) {
+      promise.set_value(std::move(report));
+    });
+    if (answer.wait_for(kPatience) != std::future_status::ready) {
+      ADD_FAILURE() << "no answer";
+      return absl::DeadlineExceededError("");
+    }
+    return answer.get();
+  }
+
   absl::StatusOr<PauseState> Pause(bool pause) {
     std::promise<absl::StatusOr<PauseState>> promise;
     auto answer = promise.get_future();
@@ -256,6 +269,34 @@ TEST_F(LoopTest, LooksAtTheBlockThatIsAskedAbout) {
   // Process 42 has ended as far as anyone can see.
   EXPECT_EQ(report->attributions.at(0).reason, "claimant_ended");
   EXPECT_EQ(report->owners.at(0).process.pid, 42u);
+}
+
+TEST_F(LoopTest, LooksAtThePageThatIsAskedAbout) {
+  source_.pins_per_block = 1;
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  const absl::StatusOr<PageReport> report = AskAboutPage(32768 + 23);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(source_.listed_pfn, 32768u + 23);
+  EXPECT_EQ(report->block.id, 1u);
+  EXPECT_TRUE(report->look.has_value());
+  EXPECT_EQ(report->zone, "Normal");
+  EXPECT_EQ(report->migratetype, "movable");
+  EXPECT_EQ(report->page, PAGE_PINNED_EXACT);
+}
+
+TEST_F(LoopTest, APageOfABlockThatIsOfflineIsNotLookedAt) {
+  tree_.Write("/sys/devices/system/memory/memory1/state", "offline\n");
+  Start();
+  const absl::StatusOr<PageReport> report = AskAboutPage(32768);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_FALSE(report->look.has_value());
+  EXPECT_EQ(report->block.state, "offline");
+  EXPECT_EQ(source_.listed_pfn, UINT64_MAX);
+  EXPECT_EQ(AskAboutPage(2 * 32768).status().code(),
+            absl::StatusCode::kNotFound);
+  Stop();
+  EXPECT_EQ(AskAboutPage(0).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(LoopTest, KnowsTheOwnersThatCameWithTheFirstLook) {
@@ -399,6 +440,8 @@ TEST_F(BlindLoopTest, AnswersAtOnceWithWhatIsLeft) {
 TEST_F(BlindLoopTest, SaysThatBlocksCannotBeExplained) {
   Start();
   EXPECT_EQ(AskAboutBlock(0).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(AskAboutPage(0).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 

@@ -80,6 +80,26 @@ class Questions {
     return question;
   }
 
+  // Answers at once, with the page before the one asked about.
+  AskForPage PageAsker() {
+    return [](uint64_t pfn, PageAnswer answer) {
+      if (pfn == 0) return answer(absl::NotFoundError("no block has pfn 0"));
+      answer(PageReport{
+          .pfn = pfn,
+          .block = {.id = 9, .state = "online"},
+          .look = Timestamp{.realtime_ns = kNsPerSecond},
+          .nid = 1,
+          .zone = "Movable",
+          .migratetype = "movable",
+          .page = PAGE_PINNED_EXACT,
+          .refcount = 1025,
+          .pins = 1,
+          .attribution =
+              PinAttribution{.certainty = Certainty::kHeld, .pins = {1, 1}},
+          .owners = {{.id = 5}}});
+    };
+  }
+
   // Waits for a question and takes it.
   std::pair<int64_t, Answer> Take() {
     std::unique_lock lock(mutex_);
@@ -129,8 +149,10 @@ class ServiceTest : public testing::Test {
                                      .socket_group = group,
                                      .version = "0.1.0",
                                      .revision = "0123abc"},
-                                    &published_, questions_.Asker(),
-                                    questions_.BlockAsker());
+                                    &published_,
+                                    {.look = questions_.Asker(),
+                                     .block = questions_.BlockAsker(),
+                                     .page = questions_.PageAsker()});
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     return absl::OkStatus();
@@ -511,10 +533,38 @@ TEST_F(ServiceTest, WithAnAgeTheAnswerIsAwaited) {
   EXPECT_EQ(response_.snapshot().generation(), 9u);
 }
 
+TEST_F(ServiceTest, APageIsExplained) {
+  Start();
+  v1::ExplainPageRequest request;
+  v1::ExplainPageResponse response;
+  request.set_pfn(0x48d4c);
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->ExplainPage(&context, request, &response).ok());
+  }
+  EXPECT_EQ(response.pfn(), 0x48d4cu);
+  EXPECT_EQ(response.block(), 9u);
+  EXPECT_EQ(response.state(), "online");
+  EXPECT_EQ(response.look().seconds(), 1);
+  EXPECT_EQ(response.nid(), 1u);
+  EXPECT_EQ(response.zone(), "Movable");
+  EXPECT_EQ(response.migratetype(), "movable");
+  EXPECT_EQ(response.page_class(), "pinned_exact");
+  EXPECT_EQ(response.refcount(), 1025);
+  EXPECT_EQ(response.pins(), 1u);
+  EXPECT_EQ(response.attribution().certainty(), v1::CERTAINTY_HELD);
+  EXPECT_EQ(response.owners(0).id(), 5u);
+
+  request.set_pfn(0);
+  grpc::ClientContext context;
+  EXPECT_EQ(stub_->ExplainPage(&context, request, &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
 TEST_F(ServiceTest, AnAnswerMayComeBeforeTheAskerReturns) {
   server_ = *GrpcServer::Start(
       {.socket_path = path_}, &published_,
-      [](int64_t, Answer answer) { answer(nullptr); }, questions_.BlockAsker());
+      {.look = [](int64_t, Answer answer) { answer(nullptr); }});
   stub_ = v1::PinwatchService::NewStub(
       grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
   const grpc::Status status = GetFreshSnapshot(0, 0);

@@ -27,9 +27,7 @@ class WatchTest : public testing::Test {
  protected:
   WatchTest() {
     snapshot_.zones = {{.nid = 0, .name = "Normal"}};
-    auto server = GrpcServer::Start(
-        {.socket_path = path_}, &published_, [](int64_t, Answer) {},
-        [](uint64_t, BlockAnswer) {});
+    auto server = GrpcServer::Start({.socket_path = path_}, &published_, {});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = Connect();

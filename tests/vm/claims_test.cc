@@ -184,6 +184,42 @@ TEST_F(Claims, AHugePageOfWhichTwentyThreePagesAreRegisteredIsHeld) {
                   {kPagesPerHugePage, references});
 }
 
+// Every kind of page that a process knows the pfn of, one at a time.
+TEST_F(Claims, APageIsExplainedByItself) {
+  const auto explain = [](uint64_t pfn) {
+    return Json::parse(
+        Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
+  };
+  Workload small({"pin-iouring", "--pages", "23"});
+  Workload huge({"pin-iouring", "--thp", "--pages", "1", "--first", "23"});
+  for (const auto* workload : {&small, &huge})
+    for (const uint64_t pfn :
+         {workload->pfns().front(), workload->pfns().back()}) {
+      const Json page = explain(pfn);
+      SCOPED_TRACE(page.dump());
+      EXPECT_EQ(page.at("attribution").at("certainty"), kHeld);
+      ASSERT_EQ(page.at("owners").size(), 1u);
+      EXPECT_EQ(page.at("owners")[0].at("process").at("pid"), workload->pid());
+      EXPECT_EQ(page.at("block"), pfn / BlockPages());
+      EXPECT_EQ(ZoneOf(pfn), ZoneId(page.at("nid"), page.at("zone")));
+      EXPECT_EQ(page.at("page_class"),
+                workload == &small ? "pinned_exact" : "pinned_large");
+    }
+  // A tail that was not registered belongs to the same folio.
+  const Json tail = explain(huge.pfns().front() + 511);
+  EXPECT_EQ(tail.at("owners")[0].at("process").at("pid"), huge.pid());
+
+  Workload mapped({"lock-memory", "--pages", "23"});
+  const Json free_to_move = explain(mapped.pfns().front());
+  EXPECT_EQ(free_to_move.at("page_class"), "movable");
+  EXPECT_FALSE(free_to_move.contains("attribution"));
+
+  const Json process =
+      Json::parse(Ask({"pinwatch", "explain", "pid",
+                       std::to_string(small.pid()), "-o", "json"}));
+  EXPECT_EQ(HoldersIn(process), (Holders{{small.pid(), {{kHeld, {23, 23}}}}}));
+}
+
 TEST_F(Claims, TwoProcessesHoldEachTheirOwn) {
   Workload few({"pin-iouring", "--pages", "23"});
   Workload many({"pin-iouring", "--pages", "4097"});

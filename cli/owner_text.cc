@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/owner_text.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "cli/proto_time.h"
+#include "cli/text.h"
+#include "cli/words.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kWidth = 80;
+constexpr size_t kIndent = 2;
+constexpr int kMaxFrames = 4;
+
+// A paragraph below something else.
+void AddDetail(absl::string_view text, std::string& to) {
+  const std::string lines = Wrap(text, kWidth - 2, kIndent);
+  for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty()))
+    absl::StrAppend(&to, "  ", line, "\n");
+}
+
+// "4,097 pages (16.0 MiB) held, 1 page (4 KiB) shared".
+std::string Held(const v1::PinOwner& owner) {
+  std::vector<std::string> parts;
+  for (const v1::Certainty certainty :
+       {v1::CERTAINTY_HELD, v1::CERTAINTY_SHARED, v1::CERTAINTY_ONE_OF,
+        v1::CERTAINTY_PROBABLE}) {
+    uint64_t pages = 0;
+    for (const v1::PinHolding& holding : owner.holdings())
+      if (holding.certainty() == certainty) pages += holding.pins().pages();
+    if (pages)
+      parts.push_back(absl::StrCat(PagesAndSize(pages), " ", Word(certainty)));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string Since(const v1::PinOwner& owner, absl::Time now) {
+  absl::Time since = absl::InfiniteFuture();
+  bool exact = true;
+  for (const v1::PinHolding& holding : owner.holdings()) {
+    since = std::min(since, ToTime(holding.since()));
+    exact = exact && holding.since_exact();
+  }
+  return absl::StrCat(exact ? "for " : "for more than ", Age(now - since));
+}
+
+void AddStack(absl::string_view name,
+              const google::protobuf::RepeatedPtrField<std::string>& frames,
+              std::string& to) {
+  if (frames.empty()) return;
+  const int shown = std::min(frames.size(), kMaxFrames);
+  AddDetail(
+      absl::StrCat(name, ": ",
+                   absl::StrJoin(frames.begin(), frames.begin() + shown, " < "),
+                   shown < frames.size() ? " < ..." : ""),
+      to);
+}
+
+std::string Stop(const v1::Process& process) {
+  return absl::StrCat(
+      "stop or drain ", ProcessName(process),
+      process.unit().empty() ? "" : absl::StrCat(" of unit ", process.unit()));
+}
+
+}  // namespace
+
+std::string OwnerText(const v1::PinOwner& owner, absl::Time now) {
+  const v1::Process& process = owner.process();
+  std::string text =
+      Wrap(absl::StrCat(ProcessName(process),
+                        process.ended() ? ", which has ended" : "", ": ",
+                        Held(owner), ", ",
+                        owner.long_term() ? "long-term" : "short-term", ", ",
+                        Since(owner, now)),
+           kWidth, kIndent);
+  std::vector<std::string> of;
+  if (!process.unit().empty())
+    of.push_back(absl::StrCat("unit ", process.unit()));
+  else if (!process.cgroup().empty())
+    of.push_back(absl::StrCat("cgroup ", process.cgroup()));
+  if (!process.exe().empty()) of.push_back(process.exe());
+  if (owner.has_via())
+    of.push_back(absl::StrCat("asked by ", ProcessName(owner.via())));
+  if (!of.empty()) AddDetail(absl::StrJoin(of, ", "), text);
+  AddDetail(absl::StrCat(
+                "through ", owner.subsystem().empty() ? "?" : owner.subsystem(),
+                ": ", owner.call_site().empty() ? "?" : owner.call_site(),
+                " called ", owner.door().empty() ? "?" : owner.door()),
+            text);
+  AddStack("kernel stack", owner.kernel_stack(), text);
+  AddStack("user stack", owner.user_stack(), text);
+  return text;
+}
+
+std::string ReleaseText(const v1::PinOwner& owner) {
+  if (owner.process().ended())
+    return absl::StrCat(ProcessName(owner.process()),
+                        " has ended; stop what it left open, such as a child "
+                        "with its io_uring or vfio file");
+  const auto is_sure = [](const v1::PinHolding& holding) {
+    return holding.certainty() == v1::CERTAINTY_HELD ||
+           holding.certainty() == v1::CERTAINTY_SHARED;
+  };
+  const bool sure =
+      std::any_of(owner.holdings().begin(), owner.holdings().end(), is_sure);
+  return absl::StrCat(sure ? "" : "perhaps: ", Stop(owner.process()));
+}
+
+}  // namespace pinwatch

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_CLI_OWNER_TEXT_H_
+#define PINWATCH_CLI_OWNER_TEXT_H_
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "pinwatch/v1/pinwatch.pb.h"
+
+namespace pinwatch {
+
+// Who it is, what it holds, since when and through what: some lines of at most
+// 80 columns.
+std::string OwnerText(const v1::PinOwner& owner, absl::Time now);
+
+// What would make the owner let go, without an end of line.
+std::string ReleaseText(const v1::PinOwner& owner);
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_CLI_OWNER_TEXT_H_
