@@ -277,6 +277,21 @@ class StatusPage {
     if (texts.empty()) return;
     AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
     for (const std::string& text : texts) AddText(text);
+    AddInvariant();
+  }
+
+  // Long-term pins where none should be since Linux v5.13.
+  void AddInvariant() {
+    uint64_t pages = 0;
+    for (const v1::PinKinds& kinds : snapshot_.pin_kinds())
+      if (kinds.zone() == "Movable") pages += kinds.long_term_pages();
+    if (!pages) return;
+    const std::string text = absl::StrCat(
+        "long-term in ZONE_MOVABLE: ", PagesAndSize(pages), ", ",
+        snapshot_.moves_long_term_pins()
+            ? "which this kernel should have moved out: please report it"
+            : "which this kernel does not move out, as later ones do");
+    AddText(text);
   }
 
   void AddBlockRow(absl::string_view nid, absl::string_view zone,

@@ -548,8 +548,14 @@ Snapshot Aggregator::Build(Timestamp now) {
     for (const auto& [id, look] : looks_) AddHoldings(look, rules, holdings);
     snapshot.owners = OwnersWith(holdings, owner_book_, false);
     snapshot.attributions = std::move(holdings.attributions);
+    snapshot.pin_kinds = std::move(holdings.kinds);
     snapshot.claims = claims_;
   }
+  // The change that made them move gave migrations a reason of that name.
+  if (!names_.migrate_reasons.empty())
+    snapshot.moves_long_term_pins =
+        std::find(names_.migrate_reasons.begin(), names_.migrate_reasons.end(),
+                  "longterm_pin") != names_.migrate_reasons.end();
   if (paused_since_) HideHooked(snapshot);
   return snapshot;
 }
@@ -570,6 +576,7 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   snapshot.attempt_counts.clear();
   snapshot.owners.clear();
   snapshot.attributions.clear();
+  snapshot.pin_kinds.clear();
   snapshot.claims.reset();
 }
 

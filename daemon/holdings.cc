@@ -31,6 +31,32 @@ void AddAttribution(const PinAttribution& part,
     Add(part.pins, same->pins);
 }
 
+// Who is shared with another holds it for as long as either does.
+void AddKind(const PinGroup& group, const Attribution& who,
+             const std::string& zone, std::vector<PinKinds>& to) {
+  bool any_long = false;
+  bool any_short = false;
+  for (const Claim& claim : group.claims) {
+    if (std::find(who.owners.begin(), who.owners.end(), claim.owner) ==
+        who.owners.end())
+      continue;
+    any_long = any_long || claim.long_term;
+    any_short = any_short || !claim.long_term;
+  }
+  const bool sure =
+      who.certainty == Certainty::kHeld ||
+      who.certainty == Certainty::kShared ||
+      (who.certainty == Certainty::kOneOf && any_long != any_short);
+  auto same = std::find_if(to.begin(), to.end(), [&](const PinKinds& other) {
+    return other.nid == group.nid && other.zone == zone;
+  });
+  if (same == to.end())
+    same = to.insert(to.end(), {.nid = group.nid, .zone = zone});
+  (!sure      ? same->unknown
+   : any_long ? same->long_term
+              : same->short_term) += group.pins.pages;
+}
+
 void AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
   const auto same = std::find_if(to.begin(), to.end(), [&](auto& other) {
     return other.nid == part.nid && other.zone == part.zone &&
@@ -71,6 +97,7 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
     const std::string zone = rules.zone_name(group.zone);
     AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
                    to.attributions);
+    AddKind(group, who, zone, to.kinds);
     for (const Claim& claim : group.claims) {
       if (std::find(who.owners.begin(), who.owners.end(), claim.owner) ==
           who.owners.end())

@@ -27,6 +27,7 @@ struct HoldingRules {
 // How pages are attributed, and what each owner holds of them.
 struct Holdings {
   std::vector<PinAttribution> attributions;
+  std::vector<PinKinds> kinds;
   std::map<uint32_t, std::vector<PinHolding>> by_owner;
 };
 

@@ -115,6 +115,23 @@ void ReadAttributed(const Scrape& s, const Emit& emit) {
   }
 }
 
+// The same zones, every kind.
+void ReadPinKinds(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const Zone& zone : s.snapshot.zones) {
+    if (zone.migratetypes.empty()) continue;
+    const auto found =
+        std::ranges::find_if(s.snapshot.pin_kinds, [&](const PinKinds& kinds) {
+          return kinds.nid == zone.nid && kinds.zone == zone.name;
+        });
+    const PinKinds kinds =
+        found == s.snapshot.pin_kinds.end() ? PinKinds{} : *found;
+    emit(kinds.long_term, zone.nid, zone.name, "long_term");
+    emit(kinds.short_term, zone.nid, zone.name, "short_term");
+    emit(kinds.unknown, zone.nid, zone.name, "unknown");
+  }
+}
+
 void ReadUnclaimedCalls(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   emit(s.snapshot.claims->lost_busy, "busy");
@@ -438,6 +455,23 @@ constexpr MetricDef kMetrics[] = {
              "census.",
      .labels = {"numa_node", "mem_zone", "certainty"},
      .read = ReadAttributed},
+    {.name = "pinwatch_attributed_pages_by_kind",
+     .type = kGauge,
+     .help = "The same pages by how long those who hold them mean to keep "
+             "them; unknown: nobody is known to hold them for sure. Long-term "
+             "ones in ZONE_MOVABLE break what that zone is for.",
+     .labels = {"numa_node", "mem_zone", "kind"},
+     .read = ReadPinKinds},
+    {.name = "pinwatch_kernel_moves_long_term_pins",
+     .type = kGauge,
+     .help = "1 if this kernel moves pages out of ZONE_MOVABLE and CMA before "
+             "it pins them for long, as Linux does from v5.13 on, otherwise 0. "
+             "Source: the kernel's enum migrate_reason.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.moves_long_term_pins)
+             emit(*s.snapshot.moves_long_term_pins);
+         }},
     {.name = "pinwatch_pin_calls_total",
      .type = kCounter,
      .help = "Calls of the kernel's pin functions, with a claim or without.",

@@ -79,6 +79,18 @@ struct PinAttribution {
   bool operator==(const PinAttribution&) const = default;
 };
 
+// Pages of one zone that read as pinned, by how long those who hold them mean
+// to keep them.
+struct PinKinds {
+  int nid = 0;
+  std::string zone;
+  uint64_t long_term = 0;   // held, or held by one of some who all pin for long
+  uint64_t short_term = 0;  // the same for those who all pin for short
+  uint64_t unknown = 0;     // nobody is known to hold them for sure
+
+  bool operator==(const PinKinds&) const = default;
+};
+
 // A process. comm, exe and cgroup are hostile text; each is empty when it
 // could not be read, as when the process was gone before.
 struct Process {
@@ -346,7 +358,12 @@ struct Snapshot {
   // Empty where claims are not observable.
   std::vector<PinOwner> owners;              // by id
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
+  std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::optional<ClaimTotals> claims;
+  // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
+  // them for long, as Linux does from v5.13 on. Unknown: migrations are not
+  // observable.
+  std::optional<bool> moves_long_term_pins;
   // Since when no hook is attached, by order: what rests on hooks is not
   // observable meanwhile.
   std::optional<Timestamp> paused_since;

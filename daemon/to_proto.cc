@@ -170,6 +170,16 @@ v1::PinAttribution ToProto(const PinAttribution& attribution) {
   return out;
 }
 
+v1::PinKinds ToProto(const PinKinds& kinds) {
+  v1::PinKinds out;
+  out.set_nid(kinds.nid);
+  out.set_zone(ToUtf8(kinds.zone));
+  out.set_long_term_pages(kinds.long_term);
+  out.set_short_term_pages(kinds.short_term);
+  out.set_unknown_pages(kinds.unknown);
+  return out;
+}
+
 v1::Process ToProto(const Process& process) {
   v1::Process out;
   out.set_pid(process.pid);
@@ -326,6 +336,9 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   Convert(snapshot.collectors, out.mutable_collectors());
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
+  if (snapshot.moves_long_term_pins)
+    out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);
   if (snapshot.paused_since)
     *out.mutable_paused_since() = ToProto(*snapshot.paused_since);
   return out;

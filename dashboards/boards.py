@@ -60,6 +60,10 @@ _GLANCE = ("At a glance", [
     stat("Pinned in ZONE_MOVABLE", "This zone exists for memory that can be moved: what is pinned here for long keeps "
          "blocks from going offline.", 'sum(pinwatch_pinned_bytes{mem_zone="Movable"})',
          thresholds=_ZERO_IS_GOOD, none="no such zone"),
+    stat("Long-term in ZONE_MOVABLE", "Pages that somebody holds for long where the kernel should have moved them out "
+         "first. Kernels before Linux v5.13 do not: there it is as expected.",
+         'sum(pinwatch_attributed_pages_by_kind{mem_zone="Movable",kind="long_term"})', thresholds=_ZERO_IS_GOOD,
+         none="no such zone"),
     stat("Possibly pinned", "Pages that read as pinned while plain references would read the same.",
          "sum(pinwatch_possible_pinned_pages)"),
     stat("Drift", "How far the kernel's count of pins and the census are apart on the worst node. Anything but 0 "
@@ -115,6 +119,10 @@ _HOLDERS = ("Who holds it (names: pinwatch top)", [
     graph("Attributed pages", "held: one claimant is left. shared: as many pins as claimants. one_of: fewer pins than "
           "claimants. probable: the claimant ended or its claim is old. unattributed: no claim to be believed.",
           ("sum by (certainty) (pinwatch_attributed_pages)", "{{certainty}}"), stack=True, min=0, size=THIRD),
+    graph("Held for long or short", "long_term: RDMA, VFIO, io_uring and the like, until somebody lets go. short_term: "
+          "I/O in flight. unknown: nobody is known to hold them for sure.",
+          ("sum by (mem_zone, kind) (pinwatch_attributed_pages_by_kind)", "{{mem_zone}} {{kind}}"), stack=True, min=0,
+          size=THIRD),
     graph("Calls of pin functions", "long_term pins must leave ZONE_MOVABLE first; short_term ones, of direct reads, "
           "need not.", (f"sum by (kind) (rate(pinwatch_pin_calls_total{_RATE}))", "{{kind}}"), min=0, size=THIRD),
     graph("Pages pinned by these calls", "Pages a second, whether still held or not.",
@@ -190,6 +198,8 @@ _DAEMON = ("pinwatchd itself", [
     stat("Open files", "Share of the file descriptors that pinwatchd may open.",
          "process_open_fds / process_max_fds", unit="percentunit",
          thresholds=thresholds(("green", None), ("orange", 0.8))),
+    stat("Moves long-term pins", "1 if the kernel moves pages out of ZONE_MOVABLE and CMA before it pins them for long.",
+         "pinwatch_kernel_moves_long_term_pins", graph="none"),
     stat("Threads", "Threads of pinwatchd.", "process_threads"),
     stat("Paused", "1 while no hook of pinwatchd is attached, by order.", "pinwatch_paused", thresholds=_ZERO_IS_GOOD),
     stat("Paused so long", "Time without hooks in the range shown: what they tell is not known of it.",
@@ -301,6 +311,7 @@ BOARDS = [
                   ("PinwatchSamplesLost", "pins were taken that nobody can be named for"),
                   ("PinwatchSeriesCapped", "series were left out"),
                   ("MigrationFailureRatioHigh", "pages do not move"),
+                  ("LongTermPinsInMovable", "pages are held for long where none should be"),
                   ("PinCounterDrift", "counter and census disagree"))])]},
     {"uid": "pinwatch-hot-remove", "title": "Hot-remove readiness", "several_hosts": True,
      "annotations": ANNOTATIONS,

@@ -34,6 +34,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 constexpr int64_t kNow = 1'700'000'000;
@@ -140,6 +141,23 @@ MIGRATION since pinwatchd started, in pages
 REASON                MODE                  CALLS        MOVED       FAILED
 compaction            async                12,345    4,567,890        1,234
 )");
+}
+
+TEST(StatusTable, LongTermPinsInZoneMovableAreSaid) {
+  v1::Snapshot snapshot = TwoNodes();
+  v1::PinKinds& kinds = *snapshot.add_pin_kinds();
+  kinds.set_zone("Movable");
+  kinds.set_short_term_pages(7);
+  kinds.set_unknown_pages(7);
+  EXPECT_THAT(Table(Info(), snapshot), Not(HasSubstr("ZONE_MOVABLE")));
+  kinds.set_long_term_pages(23);
+  EXPECT_THAT(
+      Table(Info(), snapshot),
+      HasSubstr("long-term in ZONE_MOVABLE: 23 pages (92 KiB), which "
+                "this kernel does not move\n  out, as later ones do\n"));
+  snapshot.set_moves_long_term_pins(true);
+  EXPECT_THAT(Table(Info(), snapshot),
+              HasSubstr("which this kernel should have\n  moved out"));
 }
 
 TEST(StatusTable, TellsOfAPauseFirst) {

@@ -84,6 +84,21 @@ TEST_F(HoldingsTest, EachPageCountsOnceInAttributionsAndWithEachClaimant) {
   EXPECT_EQ(holdings.by_owner.at(2)[0].since, At(60));
 }
 
+TEST_F(HoldingsTest, PagesAreOfTheKindOfThoseWhoHoldThem) {
+  Claim brief = LongTerm(2, 99);
+  brief.long_term = false;
+  PinGroup shared = Group(7, {LongTerm(1, 50), brief});
+  shared.pins_a_page = 2;
+  const PinGroup one_of = Group(11, {LongTerm(1, 50), LongTerm(2, 50)});
+  const PinGroup either = Group(13, {LongTerm(1, 50), brief});
+  const Holdings holdings =
+      Hold({Group(23, {LongTerm(1, 50)}), Group(3, {brief}), shared, one_of,
+            either, Group(17, {}), Group(5, {LongTerm(1, 50)}, 1)});
+  EXPECT_THAT(holdings.kinds,
+              ElementsAre(PinKinds{0, "Normal", 23 + 7 + 11, 3, 13 + 17},
+                          PinKinds{0, "Movable", 5, 0, 0}));
+}
+
 TEST_F(HoldingsTest, UnattributedPagesAreNobodys) {
   const Holdings holdings = Hold({Group(23, {}), Group(7, {LongTerm(99, 50)})});
   EXPECT_THAT(holdings.by_owner, IsEmpty());

@@ -87,11 +87,29 @@ Json OwnersOf(pid_t pid, const Json& owners) {
   return found;
 }
 
-// All pages of the process, and no other, are held by it alone.
+// Pages by zone and kind.
+std::map<std::pair<ZoneId, std::string>, uint64_t> KindsIn(
+    const Json& snapshot) {
+  std::map<std::pair<ZoneId, std::string>, uint64_t> kinds;
+  for (const Json& part : snapshot.value("pin_kinds", Json::array()))
+    for (const char* kind : {"long_term", "short_term", "unknown"})
+      if (const uint64_t pages = part.at(std::string(kind) + "_pages"))
+        kinds[{{part.at("nid"), part.at("zone")}, kind}] = pages;
+  return kinds;
+}
+
+// All pages of the process, and no other, are held by it alone, for long. Where
+// the kernel keeps such pages out of ZONE_MOVABLE, none stands there.
 void ExpectAllHeldBy(pid_t pid, const std::vector<uint64_t>& pfns,
                      Pins each = {1, 1}) {
-  const Json owners = FreshOwners();
   const PinsByZone pins = PinsOf(pfns, each);
+  std::map<std::pair<ZoneId, std::string>, uint64_t> kinds;
+  for (const auto& [zone, held] : pins) {
+    kinds[{zone, "long_term"}] = held.pages;
+    EXPECT_TRUE(zone.second != "Movable" || !MovesLongtermPins());
+  }
+  EXPECT_EQ(KindsIn(FreshSnapshot()), kinds);
+  const Json owners = FreshOwners();
   EXPECT_EQ(HeldBy(pid, owners), pins);
   EXPECT_EQ(HoldersIn(owners), (Holders{{pid, {{kHeld, Sum(pins)}}}}));
   EXPECT_EQ(AttributionsIn(owners), (Attributions{{{kHeld, ""}, Sum(pins)}}));
