@@ -20,6 +20,12 @@ char LICENSE[] SEC("license") = "GPL";
 /* Pages claimed by one step of a loop: what a step costs is shared by them. */
 #define PAGES_A_STEP 16
 
+/*
+ * Times PINWATCH_PIN_BULK: the most pages of a call that are claimed without
+ * bpf_loop(). 1 GiB, as much as io_uring takes for one buffer.
+ */
+#define BOUNDED_BULKS 1024
+
 /* Set by the daemon from the kernel's types: FOLL_* are no enum before v6.3. */
 const volatile __u32 foll_longterm = 0x10000;
 const volatile __u32 foll_pin = 0x40000;
@@ -120,7 +126,9 @@ struct scratch {
 	__u32 last_owner;
 	__u32 last_generation;
 	struct pin_owner_key last_key;
-	/* The call at hand: the array it filled, and how much of it is done. */
+	/* The call at hand: who claims, the array it filled, how much of it is done. */
+	__u32 claimant;
+	__u32 tick;
 	__u64 array;
 	__u64 nr_pages;
 	__u64 nr_done;
@@ -157,12 +165,83 @@ struct pin_call {
 	__u32 long_term;
 };
 
+/*
+ * The programs come in two forms. The bounded one does without what Linux v5.10
+ * lacks: bpf_loop() and bpf_get_func_arg() (both in v5.17), pointers to types
+ * from bpf_get_current_task_btf() (v5.11), atomic operations that tell the old
+ * value (v5.12). Drop it when the minimum is v5.17.
+ */
+static __always_inline __u64 argument(__u64 *ctx, __u32 at, const bool bounded)
+{
+	__u64 value = 0;
+
+	if (bounded)
+		bpf_probe_read_kernel(&value, sizeof(value), ctx + at);
+	else
+		bpf_get_func_arg(ctx, at, &value);
+	return value;
+}
+
+/* The process that calls. */
+struct caller {
+	__u64 leader; /* address of its task_struct */
+	__u64 mm;
+	__u64 start_ns;
+	__u32 tgid;
+};
+
+static __always_inline struct caller find_caller(const bool bounded)
+{
+	struct task_struct *leader;
+
+	if (bounded) {
+		leader = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader);
+		return (struct caller){
+			.leader = (__u64)leader,
+			.mm = (__u64)BPF_CORE_READ(leader, mm),
+			.start_ns = BPF_CORE_READ(leader, start_boottime),
+			.tgid = BPF_CORE_READ(leader, tgid),
+		};
+	}
+	leader = bpf_get_current_task_btf()->group_leader;
+	return (struct caller){
+		.leader = (__u64)leader,
+		.mm = (__u64)leader->mm,
+		.start_ns = leader->start_boottime,
+		.tgid = leader->tgid,
+	};
+}
+
+/*
+ * Takes the scratch for one call: false if the CPU is at another. Where no
+ * exchange is to be had, two that count up at once may both be refused, but
+ * never both be let in.
+ */
+static __always_inline bool take(struct scratch *work, const bool bounded)
+{
+	if (!bounded)
+		return !__sync_lock_test_and_set(&work->busy, 1);
+	__sync_fetch_and_add(&work->busy, 1);
+	if (*(volatile __u32 *)&work->busy == 1)
+		return true;
+	__sync_fetch_and_add(&work->busy, -1);
+	return false;
+}
+
+static __always_inline void give_back(struct scratch *work, const bool bounded)
+{
+	if (bounded)
+		__sync_fetch_and_add(&work->busy, -1);
+	else
+		work->busy = 0;
+}
+
 /* Whose memory it is, as far as that can be told: address of the leader's task_struct. */
-static __always_inline __u64 remote_leader(__u64 mm, const struct task_struct *caller)
+static __always_inline __u64 remote_leader(__u64 mm, const struct caller *caller)
 {
 	__u64 owner = 0, leader = 0;
 
-	if ((__u64)caller->mm == mm || !bpf_core_field_exists(((struct mm_struct *)0)->owner))
+	if (caller->mm == mm || !bpf_core_field_exists(((struct mm_struct *)0)->owner))
 		return 0;
 	bpf_probe_read_kernel(&owner, sizeof(owner), &((struct mm_struct *)mm)->owner);
 	/* A memory whose owner the kernel does not know is the caller's doing. */
@@ -180,8 +259,7 @@ static __always_inline struct pin_activity *activity_of(__u32 index)
 
 /* Gives a new owner an index; 0 when there is no room. */
 static __always_inline __u32 intern(const struct pin_call *call, const struct pin_owner_key *key,
-				    __u64 leader, const struct task_struct *caller,
-				    struct scratch *work)
+				    __u64 leader, const struct caller *caller, struct scratch *work)
 {
 	struct pin_owner *owner = &work->owner;
 	__u32 index = 0;
@@ -194,8 +272,9 @@ static __always_inline __u32 intern(const struct pin_call *call, const struct pi
 	bpf_probe_read_kernel(owner->comm, sizeof(owner->comm),
 			      &((struct task_struct *)leader)->comm);
 	if (key->via_tgid) {
-		owner->via_start_ns = caller->start_boottime;
-		bpf_probe_read_kernel(owner->via_comm, sizeof(owner->via_comm), &caller->comm);
+		owner->via_start_ns = caller->start_ns;
+		bpf_probe_read_kernel(owner->via_comm, sizeof(owner->via_comm),
+				      &((struct task_struct *)caller->leader)->comm);
 	}
 	bpf_get_stack(call->ctx, owner->kernel_stack, sizeof(owner->kernel_stack), 0);
 	bpf_get_stack(call->ctx, owner->user_stack, sizeof(owner->user_stack), BPF_F_USER_STACK);
@@ -221,10 +300,11 @@ static __always_inline bool is_last_owner(const struct scratch *work,
 }
 
 /* The index of the call's owner; 0 when there is no room for one more. */
-static __always_inline __u32 owner_of(const struct pin_call *call, struct scratch *work, __u64 now)
+static __always_inline __u32 owner_of(const struct pin_call *call, struct scratch *work, __u64 now,
+				      const bool bounded)
 {
-	struct task_struct *caller = bpf_get_current_task_btf()->group_leader;
-	__u64 leader = call->mm ? remote_leader(call->mm, caller) : 0;
+	const struct caller caller = find_caller(bounded);
+	__u64 leader = call->mm ? remote_leader(call->mm, &caller) : 0;
 	struct pin_owner_key key = {
 		.call_site = (__u32)call->call_site,
 		.door = call->door,
@@ -234,16 +314,16 @@ static __always_inline __u32 owner_of(const struct pin_call *call, struct scratc
 	struct pin_owner *owner;
 	__u32 index;
 
-	if (leader && leader != (__u64)caller) {
+	if (leader && leader != caller.leader) {
 		struct task_struct *other = (struct task_struct *)leader;
 
-		key.via_tgid = caller->tgid;
+		key.via_tgid = caller.tgid;
 		bpf_probe_read_kernel(&key.tgid, sizeof(key.tgid), &other->tgid);
 		bpf_probe_read_kernel(&key.start_ns, sizeof(key.start_ns), &other->start_boottime);
 	} else {
-		leader = (__u64)caller;
-		key.tgid = caller->tgid;
-		key.start_ns = caller->start_boottime;
+		leader = caller.leader;
+		key.tgid = caller.tgid;
+		key.start_ns = caller.start_ns;
 	}
 	if (is_last_owner(work, &key)) {
 		index = work->last_owner;
@@ -251,7 +331,7 @@ static __always_inline __u32 owner_of(const struct pin_call *call, struct scratc
 		const __u32 generation = owners_generation;
 
 		owner = bpf_map_lookup_elem(&pin_owners, &key);
-		index = owner ? owner->index : intern(call, &key, leader, caller, work);
+		index = owner ? owner->index : intern(call, &key, leader, &caller, work);
 		if (!index)
 			return 0;
 		work->last_owner = index;
@@ -276,13 +356,11 @@ static __always_inline struct claim_chunk *chunk_of(__u64 pfn)
 struct long_walk {
 	struct scratch *work;
 	struct pin_totals *totals;
-	__u32 owner;
-	__u32 tick;
 };
 
-static __always_inline __u32 word_of(const struct long_walk *walk)
+static __always_inline __u32 word_of(const struct scratch *work)
 {
-	return walk->owner << PINWATCH_TICK_BITS | walk->tick;
+	return work->claimant << PINWATCH_TICK_BITS | work->tick;
 }
 
 static __always_inline __u64 pfn_of(__u64 page)
@@ -354,7 +432,7 @@ static __always_inline void note_run(const struct long_walk *walk)
 		return;
 	known = bpf_map_lookup_elem(&claim_runs, &work->run);
 	if (known && known->nr_pages > work->span.nr_pages)
-		known->tick = walk->tick;
+		known->tick = work->tick;
 	else if (bpf_map_update_elem(&claim_runs, &work->run, &work->span, BPF_ANY))
 		__sync_fetch_and_add(&walk->totals->lost_pages, work->span.nr_pages);
 	__sync_fetch_and_add(&claim_runs_changed, 1);
@@ -383,7 +461,7 @@ static long claim_contested(__u32 i, struct long_walk *walk)
 		if (pfn - work->folio_start >= work->folio_end - work->folio_start)
 			ask_folio(pfn, work->nr_done + at);
 		if (work->folio_is_ours) {
-			chunk->claim[pfn & (PINWATCH_CHUNK_PAGES - 1)] = word_of(walk);
+			chunk->claim[pfn & (PINWATCH_CHUNK_PAGES - 1)] = word_of(work);
 			return 0;
 		}
 	}
@@ -468,7 +546,7 @@ static __always_inline void claim_page(struct scratch *work, struct claim_chunk 
 static long claim_step(__u32 i, struct long_walk *walk)
 {
 	struct scratch *work = walk->work;
-	const __u32 word = word_of(walk), first = i * PAGES_A_STEP;
+	const __u32 word = word_of(work), first = i * PAGES_A_STEP;
 	struct claim_chunk *chunk = 0;
 	__u64 section = -1UL;
 
@@ -500,11 +578,58 @@ static long claim_rest(__u32 i, struct long_walk *walk)
 	if (place >= PINWATCH_PIN_BULK)
 		return 1;
 	pfn = pfn_of(work->pages[place]);
-	claim_page(work, chunk_of(pfn), place, pfn, word_of(walk));
+	claim_page(work, chunk_of(pfn), place, pfn, word_of(work));
 	return 0;
 }
 
-static long claim_next_bulk(__u32 i, struct long_walk *walk)
+/*
+ * Steps for loops that the verifier goes through: global functions, each of
+ * which it verifies once. Those take no pointers.
+ */
+static __always_inline bool find_walk(struct long_walk *walk)
+{
+	__u32 zero = 0;
+
+	walk->work = bpf_map_lookup_elem(&scratch, &zero);
+	walk->totals = bpf_map_lookup_elem(&pin_totals, &zero);
+	return walk->work && walk->totals;
+}
+
+__noinline int claim_step__bounded(__u32 i)
+{
+	struct long_walk walk;
+
+	return find_walk(&walk) ? claim_step(i, &walk) : 1;
+}
+
+__noinline int claim_rest__bounded(__u32 i)
+{
+	struct long_walk walk;
+
+	return find_walk(&walk) ? claim_rest(i, &walk) : 1;
+}
+
+__noinline int claim_contested__bounded(__u32 i)
+{
+	struct long_walk walk;
+
+	return find_walk(&walk) ? claim_contested(i, &walk) : 1;
+}
+
+/* Takes step(0) to step(nr - 1) until one is not 0; `most` bounds what nr may be. */
+#define LOOP(step, nr, most, walk, bounded)                                                        \
+	do {                                                                                       \
+		const __u32 end = (nr);                                                            \
+                                                                                                   \
+		if (!(bounded))                                                                    \
+			bpf_loop(end, step, walk, 0);                                              \
+		else                                                                               \
+			for (__u32 at = 0; at < (most) && at < end; at++)                          \
+				if (step##__bounded(at))                                           \
+					break;                                                     \
+	} while (0)
+
+static __always_inline long claim_bulk(struct long_walk *walk, const bool bounded)
 {
 	struct scratch *work = walk->work;
 	__u64 nr = work->nr_pages - work->nr_done;
@@ -516,35 +641,52 @@ static long claim_next_bulk(__u32 i, struct long_walk *walk)
 		return 1;
 	work->nr_contested = 0;
 	work->rest_from = nr & ~(PAGES_A_STEP - 1UL);
-	bpf_loop(nr / PAGES_A_STEP, claim_step, walk, 0);
-	bpf_loop(nr % PAGES_A_STEP, claim_rest, walk, 0);
+	LOOP(claim_step, nr / PAGES_A_STEP, PINWATCH_PIN_BULK / PAGES_A_STEP, walk, bounded);
+	LOOP(claim_rest, nr % PAGES_A_STEP, PAGES_A_STEP, walk, bounded);
 	if (work->nr_contested) {
-		work->run = (struct claim_run_key){.owner = walk->owner};
-		work->span = (struct claim_run){.tick = walk->tick};
-		bpf_loop(work->nr_contested, claim_contested, walk, 0);
+		work->run = (struct claim_run_key){.owner = work->claimant};
+		work->span = (struct claim_run){.tick = work->tick};
+		LOOP(claim_contested, work->nr_contested, PINWATCH_PIN_BULK, walk, bounded);
 		note_run(walk);
 	}
 	work->nr_done += nr;
 	return 0;
 }
 
+static long claim_next_bulk(__u32 i, struct long_walk *walk)
+{
+	return claim_bulk(walk, false);
+}
+
+__noinline int claim_next_bulk__bounded(__u32 i)
+{
+	struct long_walk walk;
+
+	/* Used, or the compiler passes none, which the verifier takes amiss. */
+	barrier_var(i);
+	return find_walk(&walk) ? claim_bulk(&walk, true) : 1;
+}
+
 static __always_inline void claim_long_term(const struct pin_call *call, struct scratch *work,
-					    struct pin_totals *totals, __u32 owner, __u64 now)
+					    struct pin_totals *totals, __u32 owner, __u64 now,
+					    const bool bounded)
 {
 	struct long_walk walk = {
 		.work = work,
 		.totals = totals,
-		.owner = owner,
-		.tick = 1 + now / NSEC_PER_SEC % PINWATCH_TICKS,
 	};
 
+	work->claimant = owner;
+	work->tick = 1 + now / NSEC_PER_SEC % PINWATCH_TICKS;
 	work->array = call->pages;
 	work->nr_pages = call->nr_pages;
 	work->nr_done = 0;
 	/* What is known of a folio is known for this call alone. */
 	work->folio_start = work->folio_end = 0;
-	bpf_loop((call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK, claim_next_bulk,
-		 &walk, 0);
+	LOOP(claim_next_bulk, (call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK,
+	     BOUNDED_BULKS, &walk, bounded);
+	if (work->nr_done < work->nr_pages)
+		__sync_fetch_and_add(&totals->lost_pages, work->nr_pages - work->nr_done);
 }
 
 static __always_inline void claim_short_term(const struct pin_call *call, struct scratch *work,
@@ -578,7 +720,7 @@ static __always_inline bool skip_short_term(struct scratch *work)
 }
 
 static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, __u32 mm_arg,
-					__u32 nr_args)
+					__u32 nr_args, const bool bounded)
 {
 	__u32 zero = 0, long_term = call.long_term & 1;
 	struct scratch *work = bpf_map_lookup_elem(&scratch, &zero);
@@ -594,35 +736,35 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 		__sync_fetch_and_add(&totals->short_term_skipped, 1);
 		return 0;
 	}
-	if (__sync_lock_test_and_set(&work->busy, 1)) {
+	if (!take(work, bounded)) {
 		__sync_fetch_and_add(&totals->lost_busy[long_term], 1);
 		return 0;
 	}
 	/* As numbers: the verifier knows no pointers to pointers. */
-	bpf_get_func_arg(call.ctx, pages_arg, &call.pages);
+	call.pages = argument(call.ctx, pages_arg, bounded);
 	if (mm_arg < nr_args)
-		bpf_get_func_arg(call.ctx, mm_arg, &call.mm);
+		call.mm = argument(call.ctx, mm_arg, bounded);
 	/*
 	 * Above the arguments and the return value stand the trampoline's frame
 	 * pointer, the way back into the function, and the way back to its caller.
 	 */
 	bpf_probe_read_kernel(&call.call_site, sizeof(call.call_site), call.ctx + nr_args + 3);
 	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
-	owner = owner_of(&call, work, now);
+	owner = owner_of(&call, work, now, bounded);
 	if (!owner)
 		__sync_fetch_and_add(&totals->lost_owners[long_term], 1);
 	else if (long_term)
-		claim_long_term(&call, work, totals, owner, now);
+		claim_long_term(&call, work, totals, owner, now, bounded);
 	else
 		claim_short_term(&call, work, owner);
-	work->busy = 0;
+	give_back(work, bounded);
 	return 0;
 }
 
 #define NO_MM 99 /* the caller's own memory */
 
 static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 long_term,
-				__u32 pages_arg, __u32 mm_arg, __u32 nr_args)
+				__u32 pages_arg, __u32 mm_arg, __u32 nr_args, const bool bounded)
 {
 	struct pin_call call = {
 		.ctx = ctx,
@@ -633,56 +775,87 @@ static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 lo
 
 	if (returned <= 0)
 		return 0;
-	return pin_returned(call, pages_arg, mm_arg, nr_args);
+	return pin_returned(call, pages_arg, mm_arg, nr_args, bounded);
 }
 
 #define LONG_TERM(flags) (((__u32)(flags)&foll_longterm) != 0)
 
-/* start, nr_pages, gup_flags, pages; up to v6.4 also vmas */
+/* Makes the programs of both forms of a door; those without came after v5.17. */
+#define BOTH_FORMS(function, name)                                                                 \
+	SEC("?fexit/" #function)                                                                   \
+	int name(__u64 *ctx)                                                                       \
+	{                                                                                          \
+		return name##_door(ctx, false);                                                    \
+	}                                                                                          \
+	SEC("?fexit/" #function)                                                                   \
+	int name##_bounded(__u64 *ctx)                                                             \
+	{                                                                                          \
+		return name##_door(ctx, true);                                                     \
+	}
+
+/* start, nr_pages, gup_flags, pages; from v6.5 on, which took vmas away */
 SEC("?fexit/pin_user_pages")
 int pin_user_pages__fexit_4(__u64 *ctx)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES, ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4);
+	return door(ctx, DOOR_PIN_USER_PAGES, ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4, false);
 }
 
 /*
- * Where pin_user_pages_remote() takes no fexit, long-term calls are followed in
- * __gup_longterm_locked(), which this one comes through too.
+ * start, nr_pages, gup_flags, pages, vmas. Where pin_user_pages_remote() takes
+ * no fexit, long-term calls are followed in __gup_longterm_locked(), which this
+ * one comes through too.
  */
-SEC("?fexit/pin_user_pages")
-int pin_user_pages__fexit_5(__u64 *ctx)
+static __always_inline int pin_user_pages__fexit_5_door(__u64 *ctx, const bool bounded)
 {
 	if (LONG_TERM(ctx[2]))
 		return 0;
-	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], 0, 3, NO_MM, 5);
+	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], 0, 3, NO_MM, 5, bounded);
 }
+BOTH_FORMS(pin_user_pages, pin_user_pages__fexit_5)
 
 /* start, nr_pages, gup_flags, pages */
-SEC("?fexit/pin_user_pages_fast")
-int pin_user_pages_fast__fexit(__u64 *ctx)
+static __always_inline int pin_user_pages_fast__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_FAST, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4);
+	return door(ctx, DOOR_PIN_USER_PAGES_FAST, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4,
+		    bounded);
 }
+BOTH_FORMS(pin_user_pages_fast, pin_user_pages_fast__fexit)
+
+/* start, nr_pages, gup_flags, pages; up to v6.1 or so */
+static __always_inline int pin_user_pages_fast_only__fexit_door(__u64 *ctx, const bool bounded)
+{
+	return door(ctx, DOOR_PIN_USER_PAGES_FAST_ONLY, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM,
+		    4, bounded);
+}
+BOTH_FORMS(pin_user_pages_fast_only, pin_user_pages_fast_only__fexit)
 
 /* mm, start, nr_pages, gup_flags, pages, locked */
 SEC("?fexit/pin_user_pages_remote")
 int pin_user_pages_remote__fexit(__u64 *ctx)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_REMOTE, ctx[6], LONG_TERM(ctx[3]), 4, 0, 6);
+	return door(ctx, DOOR_PIN_USER_PAGES_REMOTE, ctx[6], LONG_TERM(ctx[3]), 4, 0, 6, false);
 }
 
 /* start, nr_pages, pages, gup_flags */
-SEC("?fexit/pin_user_pages_unlocked")
-int pin_user_pages_unlocked__fexit(__u64 *ctx)
+static __always_inline int pin_user_pages_unlocked__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_UNLOCKED, ctx[4], LONG_TERM(ctx[3]), 2, NO_MM, 4);
+	return door(ctx, DOOR_PIN_USER_PAGES_UNLOCKED, ctx[4], LONG_TERM(ctx[3]), 2, NO_MM, 4,
+		    bounded);
 }
+BOTH_FORMS(pin_user_pages_unlocked, pin_user_pages_unlocked__fexit)
+
+/* start, nr_pages, gup_flags, pages, locked; refuses long-term calls, and is gone since v5.18 */
+static __always_inline int pin_user_pages_locked__fexit_door(__u64 *ctx, const bool bounded)
+{
+	return door(ctx, DOOR_PIN_USER_PAGES_LOCKED, ctx[5], 0, 3, NO_MM, 5, bounded);
+}
+BOTH_FORMS(pin_user_pages_locked, pin_user_pages_locked__fexit)
 
 /* memfd, start, end, folios, max_folios, offset; pins are long-term by nature */
 SEC("?fexit/memfd_pin_folios")
 int memfd_pin_folios__fexit(__u64 *ctx)
 {
-	return door(ctx, DOOR_MEMFD_PIN_FOLIOS, ctx[6], 1, 3, NO_MM, 6);
+	return door(ctx, DOOR_MEMFD_PIN_FOLIOS, ctx[6], 1, 3, NO_MM, 6, false);
 }
 
 /*
@@ -690,18 +863,18 @@ int memfd_pin_folios__fexit(__u64 *ctx)
  * of more than six arguments before v6.6, and pin_user_pages_remote() has seven
  * before v6.5; all its long-term calls come through here.
  */
-SEC("?fexit/__gup_longterm_locked")
-int pin_user_pages_remote__longterm(__u64 *ctx)
+static __always_inline int gup_longterm_locked__fexit_door(__u64 *ctx, const bool bounded)
 {
 	const __u32 wanted = foll_longterm | foll_pin;
 
 	if (((__u32)ctx[5] & wanted) != wanted)
 		return 0;
-	return door(ctx, DOOR_GUP_LONGTERM_LOCKED, ctx[6], 1, 3, 0, 6);
+	return door(ctx, DOOR_GUP_LONGTERM_LOCKED, ctx[6], 1, 3, 0, 6, bounded);
 }
+BOTH_FORMS(__gup_longterm_locked, gup_longterm_locked__fexit)
 
 /* Run once before the others are attached. */
-SEC("?syscall")
+SEC("?raw_tp")
 int pin_setup(void *ctx)
 {
 	return bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);

@@ -18,6 +18,7 @@
 #include "daemon/aggregator.h"
 #include "daemon/bpf_source.h"
 #include "daemon/clock.h"
+#include "daemon/doors.h"
 #include "daemon/host_files.h"
 #include "daemon/http.h"
 #include "daemon/log.h"
@@ -71,7 +72,7 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Pin function that is not to be followed, such as "
                  "pin_user_pages_fast; may be given more than once")
       ->take_all()
-      ->check(CLI::IsMember(PinSource::DoorNames()));
+      ->check(CLI::IsMember(DoorNames()));
   app.add_option("--claims.bytes-at-start", options.claims.chunk_bytes_at_start,
                  "Memory for claims that is taken at start; more is taken as "
                  "it is needed, up to 0.1 % of the host's")

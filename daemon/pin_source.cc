@@ -26,8 +26,10 @@ constexpr int64_t kSaturateEveryNs = 120'000'000'000;
 constexpr uint64_t kMinSections = 65536;
 
 constexpr const char* kDoorNames[NR_PIN_DOORS] = {
-    "pin_user_pages",          "pin_user_pages_fast", "pin_user_pages_remote",
-    "pin_user_pages_unlocked", "memfd_pin_folios",    "pin_user_pages_remote",
+    "pin_user_pages",        "pin_user_pages_fast",
+    "pin_user_pages_remote", "pin_user_pages_unlocked",
+    "memfd_pin_folios",      "pin_user_pages_remote",
+    "pin_user_pages_locked", "pin_user_pages_fast_only",
 };
 
 std::string Text(const char (&text)[16]) {
@@ -98,63 +100,9 @@ void PinSource::Destroy(pin_bpf* programs) { pin_bpf__destroy(programs); }
 
 void PinSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
 
-std::set<std::string> PinSource::DoorNames() {
-  return {std::begin(kDoorNames), std::end(kDoorNames)};
-}
-
-// Turns on the one form of each door that this kernel has.
-void PinSource::ChooseDoors(const KernelLayout& layout,
-                            const ClaimOptions& options) {
-  const auto& progs = programs_->progs;
-  // Fexit takes no function of seven arguments before Linux v6.6.
-  const struct {
-    const char* door;
-    const char* function;
-    int args;
-    bpf_program* program;
-  } forms[] = {
-      {"pin_user_pages", "pin_user_pages", 4, progs.pin_user_pages__fexit_4},
-      {"pin_user_pages", "pin_user_pages", 5, progs.pin_user_pages__fexit_5},
-      {"pin_user_pages_fast", "pin_user_pages_fast", 4,
-       progs.pin_user_pages_fast__fexit},
-      {"pin_user_pages_remote", "pin_user_pages_remote", 6,
-       progs.pin_user_pages_remote__fexit},
-      {"pin_user_pages_unlocked", "pin_user_pages_unlocked", 4,
-       progs.pin_user_pages_unlocked__fexit},
-      {"memfd_pin_folios", "memfd_pin_folios", 6,
-       progs.memfd_pin_folios__fexit},
-  };
-  const auto args_of = [&](const char* function) {
-    const auto found = layout.pin_functions.find(function);
-    return found == layout.pin_functions.end() ? -1 : found->second;
-  };
-  std::set<std::string> followed, present;
-  for (const auto& form : forms) {
-    if (args_of(form.function) >= 0) present.insert(form.door);
-    if (args_of(form.function) != form.args) continue;
-    if (options.without_doors.count(form.door)) continue;
-    bpf_program__set_autoload(form.program, true);
-    followed.insert(form.door);
-  }
-  // Long-term pins of pin_user_pages and of pin_user_pages_remote come through
-  // the same inner function, which cannot tell them apart.
-  if (args_of("pin_user_pages_remote") == 7 &&
-      args_of("__gup_longterm_locked") == 6 &&
-      !options.without_doors.count("pin_user_pages") &&
-      !options.without_doors.count("pin_user_pages_remote")) {
-    bpf_program__set_autoload(progs.pin_user_pages_remote__longterm, true);
-    followed.insert("pin_user_pages_remote");
-  } else if (args_of("pin_user_pages") == 5) {
-    followed.erase("pin_user_pages");
-  }
-  doors_followed_.assign(followed.begin(), followed.end());
-  std::set_difference(present.begin(), present.end(), followed.begin(),
-                      followed.end(), std::back_inserter(doors_not_followed_));
-}
-
 std::string PinSource::DescribeDoors() const {
   return absl::StrCat("BPF on return of ",
-                      absl::StrJoin(doors_followed_, ", "));
+                      absl::StrJoin(doors_.followed, ", "));
 }
 
 absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
@@ -171,8 +119,12 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->foll_pin = layout.foll_pin;
   bpf_map__set_max_entries(programs.maps.claim_chunks,
                            std::max(kMinSections, 2 * nr_sections));
-  source->ChooseDoors(layout, options);
-  if (source->doors_followed_.empty())
+  source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
+                               options.without_doors);
+  for (const std::string& program : source->doors_.programs)
+    bpf_program__set_autoload(
+        bpf_object__find_program_by_name(programs.obj, program.c_str()), true);
+  if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
         "all are switched off");
@@ -280,12 +232,23 @@ void PinSource::ReadRuns() {
 void PinSource::DeleteDeadRuns() {
   const bpf_map* map = programs_->maps.claim_runs;
   for (const auto& [key, run] : table_.TakeDeadRuns()) {
+    const uint64_t changed = programs_->bss->claim_runs_changed;
     claim_run deleted;
-    if (bpf_map__lookup_and_delete_elem(map, &key, sizeof(key), &deleted,
-                                        sizeof(deleted), 0))
+    const int error = bpf_map__lookup_and_delete_elem(
+        map, &key, sizeof(key), &deleted, sizeof(deleted), 0);
+    if (error == -ENOENT) continue;
+    if (error) {
+      // Before Linux v5.14 a hash cannot tell what it deletes. What was claimed
+      // meanwhile is claimed again as it was: too old rather than lost.
+      bpf_map__delete_elem(map, &key, sizeof(key), 0);
+      deleted = run;
+      if (__atomic_load_n(&programs_->bss->claim_runs_changed,
+                          __ATOMIC_SEQ_CST) == changed)
+        continue;
+    } else if (deleted.tick == run.tick && deleted.nr_pages == run.nr_pages) {
       continue;
+    }
     // Claimed again meanwhile: it is not dead.
-    if (deleted.tick == run.tick && deleted.nr_pages == run.nr_pages) continue;
     bpf_map__update_elem(map, &key, sizeof(key), &deleted, sizeof(deleted),
                          BPF_NOEXIST);
     runs_read_ = 0;
@@ -391,7 +354,8 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   }
   reading.owners = owners_;
   reading.totals.owners = owners_.size();
-  reading.doors_not_followed = doors_not_followed_;
+  reading.doors_not_followed.assign(doors_.not_followed.begin(),
+                                    doors_.not_followed.end());
   return reading;
 }
 

@@ -10,6 +10,7 @@
 
 #include "daemon/claim_table.h"
 #include "daemon/deleter.h"
+#include "daemon/doors.h"
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
@@ -29,9 +30,6 @@ struct ClaimOptions {
 // The programs that record claims on pinned pages, and their maps.
 class PinSource {
  public:
-  // The pin functions that can be followed.
-  static std::set<std::string> DoorNames();
-
   // FailedPrecondition, saying what is missing, where this kernel lets no pin
   // function be followed. `nr_sections` is what memory there may be, in 128
   // MiB.
@@ -42,8 +40,8 @@ class PinSource {
 
   // What the fact "claims" rests on, and what it lacks.
   std::string DescribeDoors() const;
-  const std::vector<std::string>& doors_not_followed() const {
-    return doors_not_followed_;
+  const std::set<std::string>& doors_not_followed() const {
+    return doors_.not_followed;
   }
 
   // Takes the programs off the doors, and puts them there again: 0 or -errno.
@@ -76,7 +74,6 @@ class PinSource {
 
   static void Destroy(pin_bpf* programs);
   static void FreeRing(ring_buffer* ring);
-  void ChooseDoors(const KernelLayout& layout, const ClaimOptions& options);
   absl::Status FillFreeOwners();
   absl::StatusOr<Chunk> MakeChunk();
   absl::Status ReadTotals(ClaimTotals& totals);
@@ -87,8 +84,7 @@ class PinSource {
 
   std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> news_;
-  std::vector<std::string> doors_followed_;
-  std::vector<std::string> doors_not_followed_;
+  Doors doors_;
   std::vector<Chunk> chunks_;
   uint64_t max_chunk_bytes_ = 0;
   ClaimTable table_;

@@ -81,21 +81,17 @@ int TracepointArgs(const btf* types, const char* name) {
   return btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
 }
 
-// Functions that return pinned pages, and the one that all long-term pins of a
-// remote memory come through.
-constexpr const char* kPinFunctions[] = {
-    "pin_user_pages",          "pin_user_pages_fast", "pin_user_pages_remote",
-    "pin_user_pages_unlocked", "memfd_pin_folios",    "__gup_longterm_locked",
-};
-
-std::map<std::string, int> ReadPinFunctions(const btf* types) {
-  std::map<std::string, int> functions;
-  for (const char* name : kPinFunctions) {
-    const int id = btf__find_by_name_kind(types, name, BTF_KIND_FUNC);
+PinFunctions ReadPinFunctions(const btf* types) {
+  PinFunctions functions;
+  for (const std::string& name : DoorFunctions()) {
+    const int id = btf__find_by_name_kind(types, name.c_str(), BTF_KIND_FUNC);
     if (id < 0) continue;
     const btf_type* prototype =
         btf__type_by_id(types, btf__type_by_id(types, id)->type);
-    functions[name] = btf_vlen(prototype);
+    const btf_param* parameters = btf_params(prototype);
+    std::vector<std::string>& names = functions[name];
+    for (int i = 0; i < btf_vlen(prototype); ++i)
+      names.emplace_back(btf__name_by_offset(types, parameters[i].name_off));
   }
   return functions;
 }
@@ -158,6 +154,10 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
   layout.syscall_programs =
       HasEnumerator(types, "bpf_prog_type", "BPF_PROG_TYPE_SYSCALL") &&
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_loop");
+  layout.pin_helpers =
+      HasEnumerator(types, "bpf_func_id", "BPF_FUNC_loop") &&
+      HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_func_arg") &&
+      HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_current_task_btf");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
   layout.pin_functions = ReadPinFunctions(types);
   ReadGupFlags(types, layout);

@@ -3,12 +3,12 @@
 #define PINWATCH_DAEMON_PROBES_H_
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/doors.h"
 #include "daemon/snapshot.h"
 
 struct btf;
@@ -23,9 +23,11 @@ struct KernelLayout {
   uint32_t zone_mask = 0;
   // Whether it has BPF_PROG_TYPE_SYSCALL and bpf_loop().
   bool syscall_programs = false;
+  // Whether it has bpf_loop(), bpf_get_func_arg() and
+  // bpf_get_current_task_btf().
+  bool pin_helpers = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
-  // Parameters of the pin functions this kernel has, by name.
-  std::map<std::string, int> pin_functions;
+  PinFunctions pin_functions;
   uint32_t foll_longterm = 0;  // the GUP flags' values
   uint32_t foll_pin = 0;
   // By value; holes are empty. Lower case, without the enum's prefix.

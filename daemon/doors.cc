@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/doors.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace pinwatch {
+namespace {
+
+// A program reads parameters by their places: it fits the function that has
+// just these.
+struct Form {
+  const char* door;
+  const char* function;
+  std::vector<std::string> parameters;
+  const char* program;
+  bool has_bounded;
+};
+
+// Fexit takes no function of seven arguments before Linux v6.6.
+const std::vector<Form>& Forms() {
+  static const std::vector<Form> forms = {
+      {"memfd_pin_folios",
+       "memfd_pin_folios",
+       {"memfd", "start", "end", "folios", "max_folios", "offset"},
+       "memfd_pin_folios__fexit",
+       false},
+      {"pin_user_pages",
+       "pin_user_pages",
+       {"start", "nr_pages", "gup_flags", "pages"},
+       "pin_user_pages__fexit_4",
+       false},
+      {"pin_user_pages",
+       "pin_user_pages",
+       {"start", "nr_pages", "gup_flags", "pages", "vmas"},
+       "pin_user_pages__fexit_5",
+       true},
+      {"pin_user_pages_fast",
+       "pin_user_pages_fast",
+       {"start", "nr_pages", "gup_flags", "pages"},
+       "pin_user_pages_fast__fexit",
+       true},
+      {"pin_user_pages_fast_only",
+       "pin_user_pages_fast_only",
+       {"start", "nr_pages", "gup_flags", "pages"},
+       "pin_user_pages_fast_only__fexit",
+       true},
+      {"pin_user_pages_locked",
+       "pin_user_pages_locked",
+       {"start", "nr_pages", "gup_flags", "pages", "locked"},
+       "pin_user_pages_locked__fexit",
+       true},
+      {"pin_user_pages_remote",
+       "pin_user_pages_remote",
+       {"mm", "start", "nr_pages", "gup_flags", "pages", "locked"},
+       "pin_user_pages_remote__fexit",
+       false},
+      {"pin_user_pages_unlocked",
+       "pin_user_pages_unlocked",
+       {"start", "nr_pages", "pages", "gup_flags"},
+       "pin_user_pages_unlocked__fexit",
+       true},
+  };
+  return forms;
+}
+
+constexpr char kInner[] = "__gup_longterm_locked";
+constexpr char kInnerProgram[] = "gup_longterm_locked__fexit";
+
+std::string Program(const char* name, bool bounded) {
+  return bounded ? std::string(name) + "_bounded" : name;
+}
+
+bool Has(const PinFunctions& functions, const std::string& name,
+         const std::vector<std::string>& parameters) {
+  const auto found = functions.find(name);
+  return found != functions.end() && found->second == parameters;
+}
+
+}  // namespace
+
+std::set<std::string> DoorFunctions() {
+  std::set<std::string> names = {kInner};
+  for (const Form& form : Forms()) names.insert(form.function);
+  return names;
+}
+
+std::set<std::string> DoorNames() {
+  std::set<std::string> names;
+  for (const Form& form : Forms()) names.insert(form.door);
+  return names;
+}
+
+Doors ChooseDoors(const PinFunctions& functions, bool bounded,
+                  const std::set<std::string>& without) {
+  Doors doors;
+  std::set<std::string> present;
+  for (const Form& form : Forms()) {
+    if (functions.count(form.function)) present.insert(form.door);
+    if (!Has(functions, form.function, form.parameters)) continue;
+    if (without.count(form.door) || (bounded && !form.has_bounded)) continue;
+    doors.programs.insert(Program(form.program, bounded));
+    doors.followed.insert(form.door);
+  }
+  // Long-term pins of pin_user_pages and of pin_user_pages_remote come through
+  // the same inner function, which cannot tell them apart. It is followed where
+  // the latter has seven parameters, as it had together with the former's
+  // `vmas`.
+  if (doors.programs.count(Program("pin_user_pages__fexit_5", bounded))) {
+    const bool inner =
+        Has(functions, "pin_user_pages_remote",
+            {"mm", "start", "nr_pages", "gup_flags", "pages", "vmas",
+             "locked"}) &&
+        Has(functions, kInner,
+            {"mm", "start", "nr_pages", "pages", "vmas", "gup_flags"}) &&
+        !without.count("pin_user_pages_remote");
+    if (inner) {
+      doors.programs.insert(Program(kInnerProgram, bounded));
+      doors.followed.insert("pin_user_pages_remote");
+    } else {
+      doors.followed.erase("pin_user_pages");
+    }
+  }
+  std::set_difference(
+      present.begin(), present.end(), doors.followed.begin(),
+      doors.followed.end(),
+      std::inserter(doors.not_followed, doors.not_followed.end()));
+  return doors;
+}
+
+}  // namespace pinwatch

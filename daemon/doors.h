@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_DOORS_H_
+#define PINWATCH_DAEMON_DOORS_H_
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace pinwatch {
+
+// What a kernel's types tell of functions that pin pages: the names of their
+// parameters, by name.
+using PinFunctions = std::map<std::string, std::vector<std::string>>;
+
+// The functions that ChooseDoors() goes by.
+std::set<std::string> DoorFunctions();
+
+// The doors that can be followed, by name.
+std::set<std::string> DoorNames();
+
+struct Doors {
+  std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
+  std::set<std::string> followed;
+  std::set<std::string> not_followed;  // though the kernel has them
+};
+
+// `bounded`: the kernel lacks what the programs' other form takes. Pure, so
+// that it can be tested for kernels that are not here.
+Doors ChooseDoors(const PinFunctions& functions, bool bounded,
+                  const std::set<std::string>& without);
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_DOORS_H_
