@@ -64,6 +64,13 @@ const std::vector<Form>& Forms() {
   return forms;
 }
 
+// They take a folio that is pinned, and know no process.
+const std::set<std::string>& Adders() {
+  static const std::set<std::string> adders = {"folio_add_pin",
+                                               "folio_add_pins"};
+  return adders;
+}
+
 constexpr char kInner[] = "__gup_longterm_locked";
 constexpr char kInnerProgram[] = "gup_longterm_locked__fexit";
 
@@ -80,7 +87,8 @@ bool Has(const PinFunctions& functions, const std::string& name,
 }  // namespace
 
 std::set<std::string> DoorFunctions() {
-  std::set<std::string> names = {kInner};
+  std::set<std::string> names = Adders();
+  names.insert(kInner);
   for (const Form& form : Forms()) names.insert(form.function);
   return names;
 }
@@ -121,6 +129,8 @@ Doors ChooseDoors(const PinFunctions& functions, bool bounded,
       doors.followed.erase("pin_user_pages");
     }
   }
+  for (const std::string& name : Adders())
+    if (functions.count(name)) doors.implied.insert(name);
   std::set_difference(
       present.begin(), present.end(), doors.followed.begin(),
       doors.followed.end(),

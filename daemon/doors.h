@@ -23,6 +23,9 @@ struct Doors {
   std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
   std::set<std::string> followed;
   std::set<std::string> not_followed;  // though the kernel has them
+  // Functions that add a pin where their caller has one already: that one's
+  // claim is theirs.
+  std::set<std::string> implied;
 };
 
 // `bounded`: the kernel lacks what the programs' other form takes. Pure, so

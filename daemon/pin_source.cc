@@ -101,8 +101,12 @@ void PinSource::Destroy(pin_bpf* programs) { pin_bpf__destroy(programs); }
 void PinSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
 
 std::string PinSource::DescribeDoors() const {
-  return absl::StrCat("BPF on return of ",
-                      absl::StrJoin(doors_.followed, ", "));
+  std::string text =
+      absl::StrCat("BPF on return of ", absl::StrJoin(doors_.followed, ", "));
+  if (!doors_.implied.empty())
+    absl::StrAppend(&text, "; the claims of these cover ",
+                    absl::StrJoin(doors_.implied, ", "));
+  return text;
 }
 
 absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(

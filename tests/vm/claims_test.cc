@@ -461,13 +461,19 @@ TEST_F(Claims, AnotherProcessWithTheSamePidIsAnotherOwner) {
 TEST_F(Claims, NoWrongHolderIsNamedWhilePinsAreTaken) {
   constexpr uint64_t kPages = 40961;
   std::atomic<bool> done = false;
+  std::atomic<size_t> looks = 0;
   std::vector<Json> seen;
   // Children die with the thread that started them: the workload's is this one.
   std::thread census([&] {
-    while (!done) seen.push_back(FreshOwners());
+    while (!done) {
+      seen.push_back(FreshOwners());
+      ++looks;
+    }
   });
   std::unique_ptr<Workload> workload;
-  for (int i = 0; i < 3; ++i) {
+  size_t rounds = 0;
+  // More of them where pinning moves no page and so takes no time.
+  for (; rounds < 3 || looks < 3; ++rounds) {
     if (workload) workload->Release();
     workload = std::make_unique<Workload>(std::vector<std::string>{
         "pin-iouring", "--pages", std::to_string(kPages)});
@@ -484,8 +490,8 @@ TEST_F(Claims, NoWrongHolderIsNamedWhilePinsAreTaken) {
       }
       held.insert(pid);
     }
-  // Each of the three at most, and of those looked at while they pinned some.
-  EXPECT_LE(held.size(), 3u);
+  // Each of them at most, and of those looked at while they pinned some.
+  EXPECT_LE(held.size(), rounds);
   EXPECT_GE(seen.size(), 3u);
 }
 
