@@ -12,6 +12,7 @@
 #include <memory>
 #include <sstream>
 
+#include "bpf/events.h"
 #include "bpf/pin.skel.h"
 #include "daemon/probes.h"
 #include "tests/unit/kernel_types.h"
