@@ -38,6 +38,7 @@ const volatile __u32 short_calls_unsampled = 200;
 #define PINWATCH_SAMPLE 64
 
 extern const void vmemmap_base __ksym __weak;
+extern const void pin_user_pages __ksym __weak;
 
 /* Read once, by pin_setup. */
 __u64 vmemmap;
@@ -719,6 +720,26 @@ static __always_inline bool skip_short_term(struct scratch *work)
 	return work->short_calls++ >= short_calls_unsampled && work->short_calls % PINWATCH_SAMPLE;
 }
 
+/* Where a function returns into from what fexit hangs before it, at most so far on. */
+#define PROLOGUE 16
+
+/*
+ * pin_user_pages() ends with a jump to __gup_longterm_locked(), which so returns
+ * into the trampoline of the former. Above that one's frame pointer stand the
+ * way back into pin_user_pages() and the way back to its caller.
+ */
+static __always_inline void leave_pin_user_pages(struct pin_call *call, __u32 nr_args)
+{
+	__u64 frame = 0, ways_back[2] = {};
+
+	bpf_probe_read_kernel(&frame, sizeof(frame), call->ctx + nr_args + 1);
+	if (bpf_probe_read_kernel(ways_back, sizeof(ways_back), (void *)(frame + sizeof(frame))) ||
+	    ways_back[0] - (__u64)&pin_user_pages >= PROLOGUE)
+		return;
+	call->call_site = ways_back[1];
+	call->door = DOOR_PIN_USER_PAGES;
+}
+
 static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, __u32 mm_arg,
 					__u32 nr_args, const bool bounded)
 {
@@ -749,6 +770,8 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 	 * pointer, the way back into the function, and the way back to its caller.
 	 */
 	bpf_probe_read_kernel(&call.call_site, sizeof(call.call_site), call.ctx + nr_args + 3);
+	if (call.door == DOOR_GUP_LONGTERM_LOCKED)
+		leave_pin_user_pages(&call, nr_args);
 	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
 	owner = owner_of(&call, work, now, bounded);
 	if (!owner)
