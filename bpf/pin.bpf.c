@@ -724,19 +724,27 @@ static __always_inline bool skip_short_term(struct scratch *work)
 #define PROLOGUE 16
 
 /*
+ * Above the arguments and the return value stand the trampoline's frame pointer,
+ * the way back into the function, and the way back to its caller.
+ *
  * pin_user_pages() ends with a jump to __gup_longterm_locked(), which so returns
- * into the trampoline of the former. Above that one's frame pointer stand the
- * way back into pin_user_pages() and the way back to its caller.
+ * into the trampoline of the former: its frame has the caller to be named.
  */
-static __always_inline void leave_pin_user_pages(struct pin_call *call, __u32 nr_args)
+static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args)
 {
-	__u64 frame = 0, ways_back[2] = {};
+	__u64 frame[3] = {}, outer[2] = {};
 
-	bpf_probe_read_kernel(&frame, sizeof(frame), call->ctx + nr_args + 1);
-	if (bpf_probe_read_kernel(ways_back, sizeof(ways_back), (void *)(frame + sizeof(frame))) ||
-	    ways_back[0] - (__u64)&pin_user_pages >= PROLOGUE)
+	if (call->door != DOOR_GUP_LONGTERM_LOCKED) {
+		bpf_probe_read_kernel(&call->call_site, sizeof(call->call_site),
+				      call->ctx + nr_args + 3);
 		return;
-	call->call_site = ways_back[1];
+	}
+	bpf_probe_read_kernel(frame, sizeof(frame), call->ctx + nr_args + 1);
+	call->call_site = frame[2];
+	if (bpf_probe_read_kernel(outer, sizeof(outer), (void *)(frame[0] + 8)) ||
+	    outer[0] - (__u64)&pin_user_pages >= PROLOGUE)
+		return;
+	call->call_site = outer[1];
 	call->door = DOOR_PIN_USER_PAGES;
 }
 
@@ -765,13 +773,7 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 	call.pages = argument(call.ctx, pages_arg, bounded);
 	if (mm_arg < nr_args)
 		call.mm = argument(call.ctx, mm_arg, bounded);
-	/*
-	 * Above the arguments and the return value stand the trampoline's frame
-	 * pointer, the way back into the function, and the way back to its caller.
-	 */
-	bpf_probe_read_kernel(&call.call_site, sizeof(call.call_site), call.ctx + nr_args + 3);
-	if (call.door == DOOR_GUP_LONGTERM_LOCKED)
-		leave_pin_user_pages(&call, nr_args);
+	find_call_site(&call, nr_args);
 	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
 	owner = owner_of(&call, work, now, bounded);
 	if (!owner)
