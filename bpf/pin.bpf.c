@@ -720,7 +720,7 @@ static __always_inline bool skip_short_term(struct scratch *work)
 	return work->short_calls++ >= short_calls_unsampled && work->short_calls % PINWATCH_SAMPLE;
 }
 
-/* Where a function returns into from what fexit hangs before it, at most so far on. */
+/* A trampoline returns into the first bytes of its function, no more than this. */
 #define PROLOGUE 16
 
 /*
@@ -846,7 +846,7 @@ static __always_inline int pin_user_pages_fast__fexit_door(__u64 *ctx, const boo
 }
 BOTH_FORMS(pin_user_pages_fast, pin_user_pages_fast__fexit)
 
-/* start, nr_pages, gup_flags, pages; up to v6.1 or so */
+/* start, nr_pages, gup_flags, pages; v6.12 has it no more */
 static __always_inline int pin_user_pages_fast_only__fexit_door(__u64 *ctx, const bool bounded)
 {
 	return door(ctx, DOOR_PIN_USER_PAGES_FAST_ONLY, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM,
@@ -869,7 +869,7 @@ static __always_inline int pin_user_pages_unlocked__fexit_door(__u64 *ctx, const
 }
 BOTH_FORMS(pin_user_pages_unlocked, pin_user_pages_unlocked__fexit)
 
-/* start, nr_pages, gup_flags, pages, locked; refuses long-term calls, and is gone since v5.18 */
+/* start, nr_pages, gup_flags, pages, locked; refuses long-term calls, and v6.1 has it no more */
 static __always_inline int pin_user_pages_locked__fexit_door(__u64 *ctx, const bool bounded)
 {
 	return door(ctx, DOOR_PIN_USER_PAGES_LOCKED, ctx[5], 0, 3, NO_MM, 5, bounded);
