@@ -625,6 +625,10 @@ TEST_F(Claims, AnOfflineHeldUpByDirectReadsIsExplainedUntilTheyStop) {
   EXPECT_EQ(held_up.Attempt().at("running"), true);
 
   held_up.reader().Release();
+  ASSERT_TRUE(
+      Eventually(kOfflineTimeout,
+                 [&] { return held_up.Attempt().at("running") == false; }))
+      << held_up.Attempt() << ExplainBlock(held_up.block());
   EXPECT_EQ(
       Json::parse(held_up.offline().ReadLine(kOfflineTimeout)).at("result"),
       "ok");
