@@ -290,7 +290,9 @@ class StatusPage {
         "long-term in ZONE_MOVABLE: ", PagesAndSize(pages), ", ",
         snapshot_.moves_long_term_pins()
             ? "which this kernel should have moved out: please report it"
-            : "which this kernel does not move out, as later ones do");
+        : snapshot_.has_moves_long_term_pins()
+            ? "which this kernel does not move out, as later ones do"
+            : "which kernels move out from Linux v5.13 on");
     AddText(text);
   }
 

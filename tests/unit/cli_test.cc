@@ -151,6 +151,9 @@ TEST(StatusTable, LongTermPinsInZoneMovableAreSaid) {
   kinds.set_unknown_pages(7);
   EXPECT_THAT(Table(Info(), snapshot), Not(HasSubstr("ZONE_MOVABLE")));
   kinds.set_long_term_pages(23);
+  EXPECT_THAT(Table(Info(), snapshot),
+              HasSubstr("which kernels move out from Linux\n  v5.13 on\n"));
+  snapshot.set_moves_long_term_pins(false);
   EXPECT_THAT(
       Table(Info(), snapshot),
       HasSubstr("long-term in ZONE_MOVABLE: 23 pages (92 KiB), which "

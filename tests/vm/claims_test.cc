@@ -149,6 +149,7 @@ using OwnClaims = OwnDaemonTest;
 // For kernels that have /dev/udmabuf.
 using Udmabuf = Claims;
 using OwnUdmabuf = OwnDaemonTest;
+using Hugetlb = Claims;
 
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
@@ -204,6 +205,37 @@ TEST_F(Claims, AHugePageOfWhichTwentyThreePagesAreRegisteredIsHeld) {
   ASSERT_TRUE(references == 23 || references == 1) << references;
   ExpectAllHeldBy(workload.pid(), workload.pfns(),
                   {kPagesPerHugePage, references});
+}
+
+TEST_F(Claims, MemoryOfAnXdpSocketIsHeld) {
+  {
+    Workload workload({"pin-xdp", "--pages", "1023"});
+    ExpectAllHeldBy(workload.pid(), workload.pfns());
+    const Json owners = OwnersOf(workload.pid(), FreshOwners());
+    ASSERT_EQ(owners.size(), 1u) << owners;
+    EXPECT_EQ(owners[0].at("subsystem"), "af_xdp") << owners;
+  }
+  // A worker releases them, without us being told.
+  ExpectNobodyHoldsAnything();
+}
+
+TEST_F(Hugetlb, ReservedHugePagesAreHeldAsAWhole) {
+  const std::string reserved = "/proc/sys/vm/nr_hugepages";
+  WriteFile(reserved, "7");
+  ASSERT_EQ(ReadFile(reserved), "7\n");
+  {
+    Workload workload({"pin-iouring", "--hugetlb", "--pages", "3"});
+    const uint64_t references = ReadPinCounters().outstanding();
+    ASSERT_EQ(references % 3, 0u);
+    ExpectAllHeldBy(workload.pid(), workload.pfns(),
+                    {kPagesPerHugePage, references / 3});
+    const Json snapshot = FreshSnapshot();
+    EXPECT_EQ(PagesInClass(snapshot, "pinned_large"), 3 * kPagesPerHugePage);
+    EXPECT_EQ(PagesInClass(snapshot, "hugetlb"), 4 * kPagesPerHugePage);
+  }
+  ExpectNobodyHoldsAnything();
+  EXPECT_EQ(PagesInClass(FreshSnapshot(), "hugetlb"), 7 * kPagesPerHugePage);
+  WriteFile(reserved, "0");
 }
 
 // Every kind of page that a process knows the pfn of, one at a time.

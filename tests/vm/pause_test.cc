@@ -90,7 +90,17 @@ TEST_F(Pause, TakesEveryHookOffTheKernelAndPutsItBack) {
     EXPECT_NE(sample.name, "pinwatch_pin_calls_total");
   }
 
-  EXPECT_EQ(Call({"pinwatch", "resume"}).status, 0);
+  const Outcome resume = Call({"pinwatch", "resume"});
+  // What lets a program be attached twice came with the same Linux v5.13.
+  if (!MovesLongtermPins()) {
+    EXPECT_EQ(resume.status, 70);
+    EXPECT_NE(resume.errors.find("restart pinwatchd"), std::string::npos)
+        << resume.errors;
+    EXPECT_EQ(CountLinks(), 0u);
+    EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_paused"), 1);
+    return;
+  }
+  EXPECT_EQ(resume.status, 0) << resume.errors;
   EXPECT_EQ(CountLinks(), links);
   // Claims are made to the second.
   std::this_thread::sleep_for(seconds(2));

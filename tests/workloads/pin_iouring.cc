@@ -17,6 +17,7 @@ struct Options {
   size_t count = 0;
   size_t first = 0;
   bool thp = false;
+  bool hugetlb = false;
   bool memfd = false;
   std::string share_with;
   std::string name;
@@ -38,16 +39,22 @@ Options Parse(int argc, char** argv) {
       ->required()
       ->check(CLI::Range(1, 1 << 24));
   auto* thp = app.add_flag("--thp", options.thp, "Transparent huge pages");
+  auto* hugetlb = app.add_flag("--hugetlb", options.hugetlb,
+                               "Huge pages as with --thp, but those that "
+                               "vm.nr_hugepages reserves")
+                      ->excludes(thp);
   app.add_option("--first", options.first,
                  "Register only so many 4 KiB pages, from the first on")
       ->needs(thp);
   auto* memfd =
       app.add_flag("--memfd", options.memfd,
                    "Shared pages of a memfd, not anonymous ones; reports fd")
-          ->excludes(thp);
+          ->excludes(thp)
+          ->excludes(hugetlb);
   app.add_option("--share-with", options.share_with,
                  "PID:FD, the memfd of another process")
       ->excludes(thp)
+      ->excludes(hugetlb)
       ->excludes(memfd);
   app.add_option("--registrations", options.registrations,
                  "Rings that each register the same memory")
@@ -78,15 +85,19 @@ int main(int argc, char** argv) {
   const Options options = Parse(argc, argv);
   if (!options.name.empty()) SetName(options.name);
   const size_t count = options.count;
-  const size_t nr_pages = options.thp ? count * kPagesPerHugePage : count;
+  const bool huge = options.thp || options.hugetlb;
+  const size_t nr_pages = huge ? count * kPagesPerHugePage : count;
   int fd = -1;
   if (options.memfd) fd = CreateMemfd(count);
   if (!options.share_with.empty()) fd = OpenMemfdOf(options.share_with);
-  char* data = options.thp ? MapHugePages(count)
-               : fd >= 0   ? MapShared(fd, count)
-                           : MapAnonymous(count);
+  char* data = options.thp       ? MapHugePages(count)
+               : options.hugetlb ? MapReservedHugePages(count)
+               : fd >= 0         ? MapShared(fd, count)
+                                 : MapAnonymous(count);
+  const HugePages kind =
+      options.hugetlb ? HugePages::kReserved : HugePages::kTransparent;
   auto read_pfns = [&] {
-    return options.thp ? ReadHeadPfns(data, count) : ReadPfns(data, count);
+    return huge ? ReadHeadPfns(data, count, kind) : ReadPfns(data, count);
   };
   Touch(data, nr_pages);
   DrainLruBatches();
@@ -103,14 +114,14 @@ int main(int argc, char** argv) {
             {"fd", fd},
             {"pages", nr_pages},
             {"registered_pages", nr_registered},
-            {"huge_pages", options.thp ? count : 0},
-            {"page_size", options.thp ? kHugePageSize : kPageSize},
+            {"huge_pages", huge ? count : 0},
+            {"page_size", huge ? kHugePageSize : kPageSize},
             {"buffers", rings[0]->nr_buffers()},
             {"register_ns", rings[0]->register_ns()},
             {"moved_pages", CountDifferences(before, pinned)},
             {"pfns_before", before},
             {"pfns", pinned}};
-  if (!options.thp) line["pin_references"] = nr_pages * rings.size();
+  if (!huge) line["pin_references"] = nr_pages * rings.size();
   if (options.pass_ring) PassOn(line);
   ReportAndHold(line);
 

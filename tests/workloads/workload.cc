@@ -24,6 +24,7 @@ namespace {
 constexpr uint64_t kPagemapPresent = 1ULL << 63;
 constexpr uint64_t kPagemapPfnMask = (1ULL << 55) - 1;
 constexpr uint64_t kKpfCompoundHead = 1ULL << 15;
+constexpr uint64_t kKpfHuge = 1ULL << 17;
 constexpr uint64_t kKpfThp = 1ULL << 22;
 constexpr size_t kMaxFixedBufferSize = 1ULL << 30;
 
@@ -105,6 +106,15 @@ char* MapHugePages(size_t nr_huge_pages) {
   return aligned;
 }
 
+char* MapReservedHugePages(size_t nr_huge_pages) {
+  void* data =
+      mmap(nullptr, nr_huge_pages * kHugePageSize, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+  if (data == MAP_FAILED)
+    Fail("mmap(MAP_HUGETLB)", "reserve some in /proc/sys/vm/nr_hugepages");
+  return static_cast<char*>(data);
+}
+
 char* MapShared(int fd, size_t nr_pages) {
   return Map(nr_pages, MAP_SHARED, fd);
 }
@@ -164,7 +174,8 @@ std::vector<uint64_t> ReadPfns(const char* data, size_t nr_pages) {
   return pfns;
 }
 
-std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages) {
+std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages,
+                                   HugePages kind) {
   const std::string advice =
       "is transparent_hugepage/enabled never, or memory fragmented?";
   const int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
@@ -180,7 +191,9 @@ std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages) {
     const off_t offset = static_cast<off_t>(pfns[0] * sizeof(flags));
     if (pread(fd, &flags, sizeof(flags), offset) != sizeof(flags))
       Fail("read /proc/kpageflags", "needs CAP_SYS_ADMIN");
-    if (!(flags & kKpfThp) || !(flags & kKpfCompoundHead))
+    const uint64_t wanted =
+        kKpfCompoundHead | (kind == HugePages::kReserved ? kKpfHuge : kKpfThp);
+    if ((flags & wanted) != wanted)
       Fail("memory is contiguous but no huge page", advice, EINVAL);
     heads.push_back(pfns[0]);
   }

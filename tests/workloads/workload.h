@@ -45,6 +45,9 @@ char* MapShared(int fd, size_t nr_pages);
 // Anonymous memory, not yet touched, for whole transparent huge pages.
 char* MapHugePages(size_t nr_huge_pages);
 
+// The same of hugetlbfs: huge pages that vm.nr_hugepages reserves.
+char* MapReservedHugePages(size_t nr_huge_pages);
+
 // A memfd of `nr_pages` pages.
 int CreateMemfd(size_t nr_pages);
 
@@ -62,8 +65,11 @@ void DrainLruBatches();
 // The pfns of present pages, from /proc/self/pagemap.
 std::vector<uint64_t> ReadPfns(const char* data, size_t nr_pages);
 
-// The head pfns of memory that must consist of whole transparent huge pages.
-std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages);
+enum class HugePages { kTransparent, kReserved };
+
+// The head pfns of memory that must consist of whole huge pages of that kind.
+std::vector<uint64_t> ReadHeadPfns(const char* data, size_t nr_huge_pages,
+                                   HugePages kind = HugePages::kTransparent);
 
 size_t CountDifferences(const std::vector<uint64_t>& a,
                         const std::vector<uint64_t>& b);
