@@ -725,23 +725,23 @@ static __always_inline bool skip_short_term(struct scratch *work)
 
 /*
  * Above the arguments and the return value stand the trampoline's frame pointer,
- * the way back into the function, and the way back to its caller.
+ * the way back into the function, and the way back to its caller. From v7.0 on
+ * functions jump to their trampolines, and the second is not there.
  *
  * pin_user_pages() ends with a jump to __gup_longterm_locked(), which so returns
  * into the trampoline of the former: its frame has the caller to be named.
  */
-static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args)
+static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args, const bool bounded)
 {
 	__u64 frame[3] = {}, outer[2] = {};
+	bool jumped;
 
-	if (call->door != DOOR_GUP_LONGTERM_LOCKED) {
-		bpf_probe_read_kernel(&call->call_site, sizeof(call->call_site),
-				      call->ctx + nr_args + 3);
-		return;
-	}
 	bpf_probe_read_kernel(frame, sizeof(frame), call->ctx + nr_args + 1);
-	call->call_site = frame[2];
-	if (bpf_probe_read_kernel(outer, sizeof(outer), (void *)(frame[0] + 8)) ||
+	/* What v5.10 does not know it does not need. */
+	jumped = !bounded && frame[1] - bpf_get_func_ip(call->ctx) >= PROLOGUE;
+	call->call_site = jumped ? frame[1] : frame[2];
+	if (call->door != DOOR_GUP_LONGTERM_LOCKED ||
+	    bpf_probe_read_kernel(outer, sizeof(outer), (void *)(frame[0] + 8)) ||
 	    outer[0] - (__u64)&pin_user_pages >= PROLOGUE)
 		return;
 	call->call_site = outer[1];
@@ -773,7 +773,7 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 	call.pages = argument(call.ctx, pages_arg, bounded);
 	if (mm_arg < nr_args)
 		call.mm = argument(call.ctx, mm_arg, bounded);
-	find_call_site(&call, nr_args);
+	find_call_site(&call, nr_args, bounded);
 	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
 	owner = owner_of(&call, work, now, bounded);
 	if (!owner)

@@ -333,7 +333,11 @@ absl::StatusOr<PauseState> Loop::SetPaused(bool paused) {
   const Timestamp now = Now();
   if (paused) {
     // Somebody may wait for what is pending.
-    if (questions_.empty()) pending_.clear();
+    if (questions_.empty()) {
+      pending_.clear();
+      round_blocks_ = 0;
+      round_ns_ = 0;
+    }
     aggregator_.SetPaused(now, now);
     return PauseState{.since = now};
   }

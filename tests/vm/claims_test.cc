@@ -268,6 +268,7 @@ TEST_F(Claims, APageIsExplainedByItself) {
   EXPECT_EQ(free_to_move.at("page_class"), "movable");
   EXPECT_FALSE(free_to_move.contains("attribution"));
 
+  FreshSnapshot();  // what a process holds is as old as the last looks
   const Json process =
       Json::parse(Ask({"pinwatch", "explain", "pid",
                        std::to_string(small.pid()), "-o", "json"}));
