@@ -3,6 +3,8 @@
 // What pinwatch pause leaves in the kernel, which is nothing, and what is known
 // after it.
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "tests/vm/guest.h"
@@ -30,17 +32,21 @@ Outcome Call(const std::vector<std::string>& argv) {
   return outcome;
 }
 
+// What is in a file of /proc; nothing once what it is about has gone.
+std::string TryRead(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 // Links of BPF programs to hooks that the daemon has: what keeps a program
-// where it is.
+// where it is. Its other descriptors come and go meanwhile.
 size_t CountLinks() {
   size_t links = 0;
   for (const auto& process : std::filesystem::directory_iterator("/proc")) {
-    const std::filesystem::path& path = process.path();
-    if (!std::filesystem::exists(path / "fdinfo") ||
-        ReadFile(path / "comm") != "pinwatchd\n")
-      continue;
-    for (const auto& fd : std::filesystem::directory_iterator(path / "fdinfo"))
-      links += ReadFile(fd.path()).find("link_type:") != std::string::npos;
+    if (TryRead(process.path() / "comm") != "pinwatchd\n") continue;
+    for (const auto& fd :
+         std::filesystem::directory_iterator(process.path() / "fdinfo"))
+      links += TryRead(fd.path()).find("link_type:") != std::string::npos;
   }
   return links;
 }
