@@ -122,16 +122,17 @@ absl::Status Call(Stub& stub,
   return CallError((stub.*method)(&context, request, response), question);
 }
 
-template <typename Request, typename Response>
-absl::StatusOr<Response> Order(
-    const Question& question,
-    grpc::Status (v1::AdminService::Stub::*method)(grpc::ClientContext*,
-                                                   const Request&, Response*)) {
-  const auto stub = Connect<v1::AdminService>(question.socket_path);
+// Connects for one call of a service's `method`.
+template <typename Service, typename Request, typename Response>
+absl::StatusOr<Response> CallOnce(
+    grpc::Status (Service::Stub::*method)(grpc::ClientContext*, const Request&,
+                                          Response*),
+    const Question& question, const Request& request) {
+  const auto stub = Connect<Service>(question.socket_path);
   if (!stub.ok()) return stub.status();
   Response response;
   const absl::Status status =
-      Call(**stub, method, question, Deadline(question), Request(), &response);
+      Call(**stub, method, question, Deadline(question), request, &response);
   if (!status.ok()) return status;
   return response;
 }
@@ -163,21 +164,18 @@ absl::StatusOr<Answers> Ask(const Question& question) {
 }
 
 absl::StatusOr<v1::PauseResponse> OrderPause(const Question& question) {
-  return Order<v1::PauseRequest>(question, &v1::AdminService::Stub::Pause);
+  return CallOnce<v1::AdminService>(&v1::AdminService::Stub::Pause, question,
+                                    v1::PauseRequest());
 }
 
 absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question) {
-  return Order<v1::ResumeRequest>(question, &v1::AdminService::Stub::Resume);
+  return CallOnce<v1::AdminService>(&v1::AdminService::Stub::Resume, question,
+                                    v1::ResumeRequest());
 }
 
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
-  const auto stub = Connect(question.socket_path);
-  if (!stub.ok()) return stub.status();
-  v1::ListAttemptsResponse response;
-  const absl::Status status = Call(**stub, &Stub::ListAttempts, question,
-                                   Deadline(question), {}, &response);
-  if (!status.ok()) return status;
-  return response;
+  return CallOnce<v1::PinwatchService>(&Stub::ListAttempts, question,
+                                       v1::ListAttemptsRequest());
 }
 
 absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
@@ -204,28 +202,16 @@ absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
 
 absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
                                                   uint64_t block) {
-  const auto stub = Connect(question.socket_path);
-  if (!stub.ok()) return stub.status();
   v1::ExplainBlockRequest request;
   request.set_block(block);
-  v1::ExplainBlockResponse response;
-  const absl::Status status = Call(**stub, &Stub::ExplainBlock, question,
-                                   Deadline(question), request, &response);
-  if (!status.ok()) return status;
-  return response;
+  return CallOnce<v1::PinwatchService>(&Stub::ExplainBlock, question, request);
 }
 
 absl::StatusOr<v1::ExplainPageResponse> AskPage(const Question& question,
                                                 uint64_t pfn) {
-  const auto stub = Connect(question.socket_path);
-  if (!stub.ok()) return stub.status();
   v1::ExplainPageRequest request;
   request.set_pfn(pfn);
-  v1::ExplainPageResponse response;
-  const absl::Status status = Call(**stub, &Stub::ExplainPage, question,
-                                   Deadline(question), request, &response);
-  if (!status.ok()) return status;
-  return response;
+  return CallOnce<v1::PinwatchService>(&Stub::ExplainPage, question, request);
 }
 
 absl::Status Watch(

@@ -4,7 +4,6 @@
 #include <google/protobuf/util/time_util.h>
 #include <grpcpp/grpcpp.h>
 
-#include <chrono>
 #include <utility>
 
 #include "daemon/grpc_socket.h"
@@ -15,8 +14,6 @@ namespace pinwatch {
 namespace {
 
 using google::protobuf::util::TimeUtil;
-
-constexpr std::chrono::seconds kGrace(1);  // for open calls when it stops
 
 }  // namespace
 
@@ -48,17 +45,10 @@ class AdminServer::Service final : public v1::AdminService::CallbackService {
  private:
   template <typename Response, typename Fill>
   grpc::ServerUnaryReactor* Ask(bool pause, Response* response, Fill fill) {
-    using Call = WaitingCall<Response>;
-    auto* const call = new Call(response);
-    ask_for_pause_(pause, [slot = call->slot(),
-                           fill](const absl::StatusOr<PauseState>& state) {
-      Call::Answer(slot, [&](Response* to) {
-        if (!state.ok()) return ToGrpc(state.status());
-        fill(*state, to);
-        return grpc::Status::OK;
-      });
-    });
-    return call;
+    return WaitFor<PauseState>(
+        response,
+        [&](PauseAnswer answer) { ask_for_pause_(pause, std::move(answer)); },
+        fill);
   }
 
   const AskForPause ask_for_pause_;
@@ -82,9 +72,7 @@ AdminServer::~AdminServer() { Stop(); }
 
 void AdminServer::Stop() {
   if (!server_) return;
-  // gRPC removes the socket as it stops to listen.
-  server_->Shutdown(std::chrono::system_clock::now() + kGrace);
-  server_.reset();
+  StopServer(server_);
 }
 
 }  // namespace pinwatch

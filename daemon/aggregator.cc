@@ -157,7 +157,6 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   if (now.short_term_skipped + now.lost_busy + now.lost_owners >
       before.short_term_skipped + before.lost_busy + before.lost_owners)
     gaps_.short_term_ns = time.monotonic_ns;
-  if (paused_since_) gaps_ = kAllOfTime;
   claims_ = now;
   return owner_book_.Update(reading.owners);
 }
@@ -165,10 +164,9 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
 void Aggregator::SetPaused(std::optional<Timestamp> since, Timestamp now) {
   if (paused_since_ && !since) {
     paused_ns_ += now.monotonic_ns - paused_since_->monotonic_ns;
-    gaps_ = {.long_term_ns = now.monotonic_ns,
-             .short_term_ns = now.monotonic_ns};
+    gaps_ = {.long_term_ns = std::max(gaps_.long_term_ns, now.monotonic_ns),
+             .short_term_ns = std::max(gaps_.short_term_ns, now.monotonic_ns)};
   }
-  if (since) gaps_ = kAllOfTime;
   paused_since_ = since;
 }
 
@@ -183,11 +181,20 @@ std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
   return {blocks.begin(), blocks.end()};
 }
 
+uint64_t Aggregator::block_pages() const {
+  return blocks_.block_size_bytes / kPageBytes;
+}
+
+const MemoryBlock* Aggregator::FindBlock(uint64_t block_id) const {
+  const auto block =
+      std::find_if(blocks_.blocks.begin(), blocks_.blocks.end(),
+                   [&](const MemoryBlock& b) { return b.id == block_id; });
+  return block == blocks_.blocks.end() ? nullptr : &*block;
+}
+
 bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
-  return std::any_of(blocks_.blocks.begin(), blocks_.blocks.end(),
-                     [&](const MemoryBlock& block) {
-                       return block.id == block_id && HasPages(block);
-                     });
+  const MemoryBlock* block = FindBlock(block_id);
+  return block && HasPages(*block);
 }
 
 bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
@@ -426,7 +433,7 @@ Zone Aggregator::BuildZone(Zone zone, const Totals& totals) const {
 
 HoldingRules Aggregator::Rules(Timestamp now) const {
   return {.book = owner_book_,
-          .gaps = gaps_,
+          .gaps = paused_since_ ? kAllOfTime : gaps_,
           .zone_name = [this](unsigned zone) { return ZoneName(zone); },
           .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
           .now = now};
@@ -434,10 +441,8 @@ HoldingRules Aggregator::Rules(Timestamp now) const {
 
 absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
                                                 Timestamp now) const {
-  const auto block =
-      std::find_if(blocks_.blocks.begin(), blocks_.blocks.end(),
-                   [&](const MemoryBlock& b) { return b.id == block_id; });
-  if (block == blocks_.blocks.end())
+  const MemoryBlock* block = FindBlock(block_id);
+  if (!block)
     return absl::NotFoundError(
         absl::StrCat("this host has no memory block memory", block_id,
                      "; they are listed in /sys/devices/system/memory"));
@@ -463,12 +468,9 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
 
 absl::StatusOr<PageReport> Aggregator::ExplainPage(
     uint64_t pfn, const std::optional<BlockLook>& look, Timestamp now) const {
-  const uint64_t block_pages = blocks_.block_size_bytes / kPageBytes;
-  const auto block = std::find_if(
-      blocks_.blocks.begin(), blocks_.blocks.end(), [&](const MemoryBlock& b) {
-        return block_pages && b.id == pfn / block_pages;
-      });
-  if (block == blocks_.blocks.end())
+  const MemoryBlock* block =
+      block_pages() ? FindBlock(pfn / block_pages()) : nullptr;
+  if (!block)
     return absl::NotFoundError(
         absl::StrCat("no memory block of this host has pfn ", pfn));
   PageReport report{.pfn = pfn, .block = *block};
@@ -489,15 +491,10 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   report.pins = page.pins;
   if (!ReadsAsPinned(page.page)) return report;
 
-  const PinGroup group = {
-      .nid = zone.nid,
-      .zone = zone.zone,
-      .page = page.page,
-      .anon = page.anon,
-      .mapped = page.mapped,
-      .pins_a_page = std::min<uint64_t>(page.pins, page.claims.size() + 1),
-      .claims = page.claims,
-      .pins = {.pages = 1, .references = page.pins}};
+  PinGroup group = GroupOf(page);
+  group.nid = zone.nid;
+  group.zone = zone.zone;
+  group.pins = {.pages = 1, .references = page.pins};
   Holdings holdings;
   AddHoldings({.pins = {group}}, Rules(now), holdings);
   if (!holdings.attributions.empty())

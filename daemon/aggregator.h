@@ -86,7 +86,8 @@ class Aggregator {
   // counter of their node has moved since.
   std::vector<uint64_t> StaleBlocks() const;
 
-  uint64_t block_size_bytes() const { return blocks_.block_size_bytes; }
+  // Pages of a memory block; 0 where there are none.
+  uint64_t block_pages() const;
 
   Snapshot Build(Timestamp now);
 
@@ -116,6 +117,8 @@ class Aggregator {
     uint64_t exact = 0;  // of pages of order 0 with the exact shape of pins
   };
 
+  // Null when there is no such block.
+  const MemoryBlock* FindBlock(uint64_t block_id) const;
   Totals AddUp() const;
   static NodeCandidates CandidatesOf(int nid, const Totals& totals);
   bool IsStale(const MemoryBlock& block) const;

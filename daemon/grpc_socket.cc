@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 
 #include "absl/status/status.h"
@@ -26,6 +27,8 @@ constexpr int kHandshakeTimeoutMs = 5'000;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 10'000;
+
+constexpr std::chrono::seconds kGrace(1);  // for open calls when it stops
 
 constexpr mode_t kDirectoryMode = 0755;
 
@@ -163,6 +166,12 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> ServeOnSocket(
   if (lchown(path.c_str(), -1, *gid))
     return absl::ErrnoToStatus(errno, absl::StrCat("chown ", path));
   return server;
+}
+
+void StopServer(std::unique_ptr<grpc::Server>& server) {
+  // gRPC removes the socket as it stops to listen.
+  server->Shutdown(std::chrono::system_clock::now() + kGrace);
+  server.reset();
 }
 
 }  // namespace pinwatch

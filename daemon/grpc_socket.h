@@ -28,6 +28,9 @@ struct SocketOptions {
 absl::StatusOr<std::unique_ptr<grpc::Server>> ServeOnSocket(
     const SocketOptions& options, const std::vector<grpc::Service*>& services);
 
+// Refuses new calls, ends the open ones within a second and removes the socket.
+void StopServer(std::unique_ptr<grpc::Server>& server);
+
 }  // namespace pinwatch
 
 #endif  // PINWATCH_DAEMON_GRPC_SOCKET_H_

@@ -14,6 +14,12 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
       rules.now.monotonic_ns);
 }
 
+// Whether the claim is one that it goes by.
+bool Has(const Attribution& who, const Claim& claim) {
+  return std::find(who.owners.begin(), who.owners.end(), claim.owner) !=
+         who.owners.end();
+}
+
 void Add(const PinCount& from, PinCount& to) {
   to.pages += from.pages;
   to.references += from.references;
@@ -37,9 +43,7 @@ void AddKind(const PinGroup& group, const Attribution& who,
   bool any_long = false;
   bool any_short = false;
   for (const Claim& claim : group.claims) {
-    if (std::find(who.owners.begin(), who.owners.end(), claim.owner) ==
-        who.owners.end())
-      continue;
+    if (!Has(who, claim)) continue;
     any_long = any_long || claim.long_term;
     any_short = any_short || !claim.long_term;
   }
@@ -99,9 +103,7 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                    to.attributions);
     AddKind(group, who, zone, to.kinds);
     for (const Claim& claim : group.claims) {
-      if (std::find(who.owners.begin(), who.owners.end(), claim.owner) ==
-          who.owners.end())
-        continue;
+      if (!Has(who, claim)) continue;
       AddHolding({.nid = group.nid,
                   .zone = zone,
                   .certainty = who.certainty,
@@ -125,6 +127,14 @@ std::vector<PinOwner> OwnersWith(const Holdings& holdings,
   return owners;
 }
 
+PinGroup GroupOf(const ListedPage& page) {
+  return {.page = page.page,
+          .anon = page.anon,
+          .mapped = page.mapped,
+          .pins_a_page = page.pins,
+          .claims = page.claims};
+}
+
 std::vector<BlockingPage> BlockersOf(const BlockLook& look,
                                      const HoldingRules& rules) {
   std::vector<BlockingPage> blockers;
@@ -136,12 +146,7 @@ std::vector<BlockingPage> BlockersOf(const BlockLook& look,
                          .refcount = page.refcount,
                          .pins = page.pins};
     if (ReadsAsPinned(page.page)) {
-      Attribution who = AttributeBy({.page = page.page,
-                                     .anon = page.anon,
-                                     .mapped = page.mapped,
-                                     .pins_a_page = page.pins,
-                                     .claims = page.claims},
-                                    rules);
+      Attribution who = AttributeBy(GroupOf(page), rules);
       blocker.certainty = who.certainty;
       blocker.owners = std::move(who.owners);
     }

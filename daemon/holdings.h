@@ -39,6 +39,9 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
 std::vector<PinOwner> OwnersWith(const Holdings& holdings,
                                  const OwnerBook& book, bool only_holders);
 
+// What a page is attributed by, without where it stands and how many it is.
+PinGroup GroupOf(const ListedPage& page);
+
 // The listed pages that keep their block from going offline.
 std::vector<BlockingPage> BlockersOf(const BlockLook& look,
                                      const HoldingRules& rules);

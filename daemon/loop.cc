@@ -31,8 +31,6 @@ constexpr int64_t kCensusBurstNs = 1'000'000'000;
 constexpr double kBlockListShare = 0.001;
 constexpr int64_t kBlockListBurstNs = 50'000'000;
 
-constexpr uint64_t kPageBytes = 4096;
-
 // Processes looked for in a tick, to see whether they still live.
 constexpr size_t kOwnersChecked = 256;
 
@@ -40,6 +38,10 @@ constexpr int64_t kForgetEveryNs = 30'000'000'000;
 
 // Nobody who ended longer ago can still be on his way out of a pin function.
 constexpr int64_t kForgetAfterNs = 10'000'000'000;
+
+absl::Status Stopping() {
+  return absl::UnavailableError("the daemon is stopping");
+}
 
 bool IsReadable(int fd) {
   pollfd stop{.fd = fd, .events = POLLIN, .revents = 0};
@@ -99,8 +101,9 @@ void Loop::Run(int stop_fd) {
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
     }
-    TakeOrders();
-    TakeQuestions();
+    Inbox inbox = TakeInbox();
+    TakeOrders(inbox.pauses);
+    TakeQuestions(inbox);
     PlanLooks();
     const bool looked = !pending_.empty();
     WorkOnLooks(stop_fd);
@@ -111,74 +114,51 @@ void Loop::Run(int stop_fd) {
     TellTurn();
   } while (!ShouldStop(stop_fd));
 
-  std::vector<Asked> unanswered;
-  std::vector<AskedBlock> unanswered_blocks;
-  std::vector<AskedPage> unanswered_pages;
-  std::vector<AskedPause> unanswered_pauses;
+  Inbox unanswered;
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
-    unanswered.swap(asked_);
-    unanswered_blocks.swap(asked_blocks_);
-    unanswered_pages.swap(asked_pages_);
-    unanswered_pauses.swap(asked_pauses_);
+    unanswered = std::exchange(inbox_, {});
   }
   for (Question& question : questions_) question.answer(nullptr);
-  for (Asked& question : unanswered) question.answer(nullptr);
-  for (AskedBlock& question : unanswered_blocks)
-    question.answer(absl::UnavailableError("the daemon is stopping"));
-  for (AskedPage& question : unanswered_pages)
-    question.answer(absl::UnavailableError("the daemon is stopping"));
-  for (AskedPause& order : unanswered_pauses)
-    order.answer(absl::UnavailableError("the daemon is stopping"));
+  for (Asked& question : unanswered.looks) question.answer(nullptr);
+  for (AskedBlock& question : unanswered.blocks) question.answer(Stopping());
+  for (AskedPage& question : unanswered.pages) question.answer(Stopping());
+  for (AskedPause& order : unanswered.pauses) order.answer(Stopping());
+}
+
+template <typename T>
+bool Loop::Put(std::vector<T> Inbox::*part, T& asked) {
+  std::lock_guard lock(mutex_);
+  if (stopped_) return false;
+  (inbox_.*part).push_back(std::move(asked));
+  Wake();
+  return true;
 }
 
 void Loop::Ask(int64_t max_age_ns, Answer answer) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!stopped_) {
-      asked_.push_back({max_age_ns, std::move(answer)});
-      Wake();
-      return;
-    }
-  }
-  answer(nullptr);
+  Asked asked{max_age_ns, std::move(answer)};
+  if (!Put(&Inbox::looks, asked)) asked.answer(nullptr);
 }
 
 void Loop::AskAboutBlock(uint64_t block_id, BlockAnswer answer) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!stopped_) {
-      asked_blocks_.push_back({block_id, std::move(answer)});
-      Wake();
-      return;
-    }
-  }
-  answer(absl::UnavailableError("the daemon is stopping"));
+  AskedBlock asked{block_id, std::move(answer)};
+  if (!Put(&Inbox::blocks, asked)) asked.answer(Stopping());
 }
 
 void Loop::AskAboutPage(uint64_t pfn, PageAnswer answer) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!stopped_) {
-      asked_pages_.push_back({pfn, std::move(answer)});
-      Wake();
-      return;
-    }
-  }
-  answer(absl::UnavailableError("the daemon is stopping"));
+  AskedPage asked{pfn, std::move(answer)};
+  if (!Put(&Inbox::pages, asked)) asked.answer(Stopping());
 }
 
 void Loop::AskToPause(bool pause, PauseAnswer answer) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!stopped_) {
-      asked_pauses_.push_back({pause, std::move(answer)});
-      Wake();
-      return;
-    }
-  }
-  answer(absl::UnavailableError("the daemon is stopping"));
+  AskedPause asked{pause, std::move(answer)};
+  if (!Put(&Inbox::pauses, asked)) asked.answer(Stopping());
+}
+
+Loop::Inbox Loop::TakeInbox() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(inbox_, {});
 }
 
 void Loop::Wake() {
@@ -285,37 +265,24 @@ void Loop::ReadCounters() {
   });
 }
 
-void Loop::TakeQuestions() {
-  std::vector<Asked> asked;
-  std::vector<AskedBlock> asked_blocks;
-  std::vector<AskedPage> asked_pages;
-  {
-    std::lock_guard lock(mutex_);
-    asked.swap(asked_);
-    asked_blocks.swap(asked_blocks_);
-    asked_pages.swap(asked_pages_);
-  }
-  if (asked.empty() && asked_blocks.empty() && asked_pages.empty()) return;
+void Loop::TakeQuestions(Inbox& inbox) {
+  if (inbox.looks.empty() && inbox.blocks.empty() && inbox.pages.empty())
+    return;
   ReadHost();
   ReadBlocks();
   ReadClaims();
   CheckOwners();
   ReadCounters();
   const int64_t now = Now().monotonic_ns;
-  for (Asked& question : asked)
+  for (Asked& question : inbox.looks)
     questions_.push_back(
         {now - question.max_age_ns, std::move(question.answer)});
-  for (const AskedBlock& question : asked_blocks) AnswerAboutBlock(question);
-  for (const AskedPage& question : asked_pages) AnswerAboutPage(question);
+  for (const AskedBlock& question : inbox.blocks) AnswerAboutBlock(question);
+  for (const AskedPage& question : inbox.pages) AnswerAboutPage(question);
 }
 
-void Loop::TakeOrders() {
-  std::vector<AskedPause> asked;
-  {
-    std::lock_guard lock(mutex_);
-    asked.swap(asked_pauses_);
-  }
-  for (const AskedPause& order : asked) {
+void Loop::TakeOrders(const std::vector<AskedPause>& orders) {
+  for (const AskedPause& order : orders) {
     const absl::StatusOr<PauseState> state = SetPaused(order.pause);
     // Who is answered and asks again sees what he ordered.
     if (published_->Get()) Publish();
@@ -378,7 +345,7 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
 
 // Nothing where there is no such page now.
 std::optional<BlockLook> Loop::LookAtPage(uint64_t pfn) {
-  const uint64_t block_pages = aggregator_.block_size_bytes() / kPageBytes;
+  const uint64_t block_pages = aggregator_.block_pages();
   if (!block_pages || !aggregator_.CanBeLookedAt(pfn / block_pages))
     return std::nullopt;
   const Timestamp time = Now();
@@ -437,7 +404,7 @@ void Loop::WorkOnLooks(int stop_fd) {
 }
 
 void Loop::LookAt(uint64_t block, bool list_pages) {
-  const uint64_t pages = aggregator_.block_size_bytes() / kPageBytes;
+  const uint64_t pages = aggregator_.block_pages();
   const Timestamp time = Now();
   absl::StatusOr<BlockLook> look =
       source_->LookAt(block * pages, (block + 1) * pages, list_pages);

@@ -69,6 +69,13 @@ class Loop {
     bool pause;
     PauseAnswer answer;
   };
+  // What other threads want to know and to have done.
+  struct Inbox {
+    std::vector<Asked> looks;
+    std::vector<AskedBlock> blocks;
+    std::vector<AskedPage> pages;
+    std::vector<AskedPause> pauses;
+  };
   struct Question {
     int64_t unseen_since_ns;  // blocks not looked at since then are due
     Answer answer;
@@ -81,12 +88,16 @@ class Loop {
   void ReadClaims();
   void CheckOwners();
   void ForgetOwners();
-  void TakeQuestions();
+  // False, and nothing taken, once nobody will answer.
+  template <typename T>
+  bool Put(std::vector<T> Inbox::*part, T& asked);
+  Inbox TakeInbox();
+  void TakeQuestions(Inbox& inbox);
   absl::Status RequireCensus() const;
   void AnswerAboutBlock(const AskedBlock& question);
   void AnswerAboutPage(const AskedPage& question);
   std::optional<BlockLook> LookAtPage(uint64_t pfn);
-  void TakeOrders();
+  void TakeOrders(const std::vector<AskedPause>& orders);
   absl::StatusOr<PauseState> SetPaused(bool paused);
   void Wake();
   void PlanLooks();
@@ -120,11 +131,8 @@ class Loop {
 
   const int wake_fd_;
   std::mutex mutex_;
-  std::vector<Asked> asked_;              // guarded by mutex_
-  std::vector<AskedBlock> asked_blocks_;  // guarded by mutex_
-  std::vector<AskedPage> asked_pages_;    // guarded by mutex_
-  std::vector<AskedPause> asked_pauses_;  // guarded by mutex_
-  bool stopped_ = false;                  // guarded by mutex_
+  Inbox inbox_;           // guarded by mutex_
+  bool stopped_ = false;  // guarded by mutex_
 };
 
 }  // namespace pinwatch

@@ -4,7 +4,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -24,8 +23,6 @@
 
 namespace pinwatch {
 namespace {
-
-constexpr std::chrono::seconds kGrace(1);  // for open calls when it stops
 
 constexpr uint32_t kMaxOwnersAPage = 500;
 
@@ -122,33 +119,23 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   grpc::ServerUnaryReactor* ExplainBlock(
       grpc::CallbackServerContext*, const v1::ExplainBlockRequest* request,
       v1::ExplainBlockResponse* response) override {
-    using Call = WaitingCall<v1::ExplainBlockResponse>;
-    auto* const call = new Call(response);
-    ask_for_block_(request->block(),
-                   [slot = call->slot()](absl::StatusOr<BlockReport> report) {
-                     Call::Answer(slot, [&](v1::ExplainBlockResponse* to) {
-                       if (!report.ok()) return ToGrpc(report.status());
-                       *to = ToProto(*report);
-                       return grpc::Status::OK;
-                     });
-                   });
-    return call;
+    return WaitFor<BlockReport>(
+        response,
+        [&](BlockAnswer answer) {
+          ask_for_block_(request->block(), std::move(answer));
+        },
+        [](const BlockReport& report, auto* to) { *to = ToProto(report); });
   }
 
   grpc::ServerUnaryReactor* ExplainPage(
       grpc::CallbackServerContext*, const v1::ExplainPageRequest* request,
       v1::ExplainPageResponse* response) override {
-    using Call = WaitingCall<v1::ExplainPageResponse>;
-    auto* const call = new Call(response);
-    ask_for_page_(request->pfn(),
-                  [slot = call->slot()](absl::StatusOr<PageReport> report) {
-                    Call::Answer(slot, [&](v1::ExplainPageResponse* to) {
-                      if (!report.ok()) return ToGrpc(report.status());
-                      *to = ToProto(*report);
-                      return grpc::Status::OK;
-                    });
-                  });
-    return call;
+    return WaitFor<PageReport>(
+        response,
+        [&](PageAnswer answer) {
+          ask_for_page_(request->pfn(), std::move(answer));
+        },
+        [](const PageReport& report, auto* to) { *to = ToProto(report); });
   }
 
   grpc::ServerUnaryReactor* GetSnapshot(
@@ -263,9 +250,7 @@ void GrpcServer::Stop() {
   if (!server_) return;
   health_->Stop();
   service_->Stop();
-  // gRPC removes the socket as it stops to listen.
-  server_->Shutdown(std::chrono::system_clock::now() + kGrace);
-  server_.reset();
+  StopServer(server_);
 }
 
 }  // namespace pinwatch

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "daemon/utf8.h"
 
 namespace pinwatch {
@@ -50,6 +51,22 @@ class WaitingCall final : public grpc::ServerUnaryReactor {
   Response* const response_;  // lives until Finish
   const Slot slot_;
 };
+
+// A call that waits for the one answer for which `ask` is given a callback. An
+// answer that is an error is the call's; `fill` puts another into the response.
+template <typename T, typename Response, typename Ask, typename Fill>
+grpc::ServerUnaryReactor* WaitFor(Response* response, Ask ask, Fill fill) {
+  using Call = WaitingCall<Response>;
+  auto* const call = new Call(response);
+  ask([slot = call->slot(), fill](absl::StatusOr<T> answer) {
+    Call::Answer(slot, [&](Response* to) {
+      if (!answer.ok()) return ToGrpc(answer.status());
+      fill(*answer, to);
+      return grpc::Status::OK;
+    });
+  });
+  return call;
+}
 
 }  // namespace pinwatch
 

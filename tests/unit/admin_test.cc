@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <sstream>
+#include <utility>
+#include <vector>
 
-#include "cli/command.h"
-#include "tests/unit/temp_tree.h"
+#include "tests/unit/runs_command.h"
 
 namespace pinwatch {
 namespace {
@@ -18,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // The command gives its orders to a server that answers as the test says.
-class AdminCommandTest : public testing::Test {
+class AdminCommandTest : public RunsCommand {
  protected:
   void Serve() {
     auto server =
@@ -31,22 +31,14 @@ class AdminCommandTest : public testing::Test {
   }
 
   int Run(std::vector<const char*> arguments) {
-    arguments.insert(arguments.begin(),
-                     {"pinwatch", "--socket", path_.c_str()});
-    out_.str("");
-    err_.str("");
-    return RunCommand(static_cast<int>(arguments.size()), arguments.data(),
-                      "1.2.3", out_, err_);
+    arguments.insert(arguments.begin(), {"--socket", path_.c_str()});
+    return RunsCommand::Run(std::move(arguments));
   }
 
-  const TempTree tree_;
-  const std::string path_ = tree_.root() + "/ro.sock";
   const std::string admin_path_ = tree_.root() + "/admin.sock";
   absl::StatusOr<PauseState> state_ = PauseState{};
   std::vector<bool> orders_;
   std::unique_ptr<AdminServer> server_;
-  std::ostringstream out_;
-  std::ostringstream err_;
 };
 
 TEST_F(AdminCommandTest, PauseTellsSinceWhen) {

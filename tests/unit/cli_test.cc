@@ -13,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,13 +20,12 @@
 
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "cli/command.h"
 #include "cli/json.h"
 #include "cli/status_table.h"
 #include "cli/text.h"
 #include "daemon/service.h"
 #include "tests/unit/cli_lines.h"
-#include "tests/unit/temp_tree.h"
+#include "tests/unit/runs_command.h"
 
 namespace pinwatch {
 namespace {
@@ -443,7 +441,7 @@ TEST(Json, CountsAreNumbersAndTheUnknownIsAbsent) {
   EXPECT_THAT(*text, HasSubstr(R"("\u001b\u007f\u009b")"));
 }
 
-class CommandTest : public testing::Test {
+class CommandTest : public RunsCommand {
  protected:
   void Serve(bool with_snapshot = true) {
     if (with_snapshot) {
@@ -471,16 +469,6 @@ class CommandTest : public testing::Test {
     server_ = *std::move(server);
   }
 
-  int Run(std::vector<const char*> arguments) {
-    arguments.insert(arguments.begin(), "pinwatch");
-    out_.str("");
-    err_.str("");
-    return RunCommand(static_cast<int>(arguments.size()), arguments.data(),
-                      "1.2.3", out_, err_);
-  }
-
-  const TempTree tree_;
-  const std::string path_ = tree_.root() + "/ro.sock";
   Snapshot snapshot_;
   Published<Snapshot> published_;
   std::vector<int64_t> asked_ages_ns_;
@@ -490,8 +478,6 @@ class CommandTest : public testing::Test {
   absl::StatusOr<BlockReport> block_report_ =
       absl::NotFoundError("there is no memory999");
   std::unique_ptr<GrpcServer> server_;
-  std::ostringstream out_;
-  std::ostringstream err_;
 };
 
 TEST_F(CommandTest, VersionAndHelpSucceed) {

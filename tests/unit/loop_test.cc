@@ -133,54 +133,40 @@ class LoopTest : public testing::Test {
     thread_.join();
   }
 
-  std::shared_ptr<const Snapshot> Ask(int64_t max_age_ns) {
-    std::promise<std::shared_ptr<const Snapshot>> promise;
+  // The answer that `ask` gives its callback; `none` if there is none.
+  template <typename T, typename Ask>
+  static T Await(T none, Ask ask) {
+    std::promise<T> promise;
     auto answer = promise.get_future();
-    loop_.Ask(max_age_ns, [&](auto snapshot) { promise.set_value(snapshot); });
+    ask([&](T value) { promise.set_value(std::move(value)); });
     if (answer.wait_for(kPatience) != std::future_status::ready) {
       ADD_FAILURE() << "no answer";
-      return nullptr;
+      return none;
     }
     return answer.get();
+  }
+
+  std::shared_ptr<const Snapshot> Ask(int64_t max_age_ns) {
+    return Await<std::shared_ptr<const Snapshot>>(
+        nullptr, [&](Answer answer) { loop_.Ask(max_age_ns, answer); });
   }
 
   absl::StatusOr<BlockReport> AskAboutBlock(uint64_t block) {
-    std::promise<absl::StatusOr<BlockReport>> promise;
-    auto answer = promise.get_future();
-    loop_.AskAboutBlock(block, [&](absl::StatusOr<BlockReport> report) {
-      promise.set_value(std::move(report));
-    });
-    if (answer.wait_for(kPatience) != std::future_status::ready) {
-      ADD_FAILURE() << "no answer";
-      return absl::DeadlineExceededError("");
-    }
-    return answer.get();
+    return Await<absl::StatusOr<BlockReport>>(
+        absl::DeadlineExceededError(""),
+        [&](BlockAnswer answer) { loop_.AskAboutBlock(block, answer); });
   }
 
   absl::StatusOr<PageReport> AskAboutPage(uint64_t pfn) {
-    std::promise<absl::StatusOr<PageReport>> promise;
-    auto answer = promise.get_future();
-    loop_.AskAboutPage(pfn, [&](absl::StatusOr<PageReport> report) {
-      promise.set_value(std::move(report));
-    });
-    if (answer.wait_for(kPatience) != std::future_status::ready) {
-      ADD_FAILURE() << "no answer";
-      return absl::DeadlineExceededError("");
-    }
-    return answer.get();
+    return Await<absl::StatusOr<PageReport>>(
+        absl::DeadlineExceededError(""),
+        [&](PageAnswer answer) { loop_.AskAboutPage(pfn, answer); });
   }
 
   absl::StatusOr<PauseState> Pause(bool pause) {
-    std::promise<absl::StatusOr<PauseState>> promise;
-    auto answer = promise.get_future();
-    loop_.AskToPause(pause, [&](absl::StatusOr<PauseState> state) {
-      promise.set_value(std::move(state));
-    });
-    if (answer.wait_for(kPatience) != std::future_status::ready) {
-      ADD_FAILURE() << "no answer";
-      return absl::DeadlineExceededError("");
-    }
-    return answer.get();
+    return Await<absl::StatusOr<PauseState>>(
+        absl::DeadlineExceededError(""),
+        [&](PauseAnswer answer) { loop_.AskToPause(pause, answer); });
   }
 
   static uint64_t Confirmed(const Snapshot& snapshot) {

@@ -15,11 +15,7 @@ namespace {
 using Attempts = GuestTest;
 
 Json ListAttempts() {
-  Process process({"pinwatch", "attempts", "-o", "json"});
-  const std::string text = process.ReadAll(seconds(30));
-  if (process.Wait(seconds(30)) != 0)
-    Fail("pinwatch attempts failed and said: " + process.Errors());
-  return Json::parse(text);
+  return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
 }
 
 double Ended(const std::string& operation) {

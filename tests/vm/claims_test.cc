@@ -23,14 +23,6 @@ constexpr char kUnattributed[] = "CERTAINTY_UNATTRIBUTED";
 
 constexpr char kDisk[] = "/dev/nvme0n1";
 
-std::string Ask(const std::vector<std::string>& argv) {
-  Process process(argv);
-  const std::string text = process.ReadAll(seconds(60));
-  if (process.Wait(seconds(60)) != 0)
-    Fail(argv.at(1) + " failed and said: " + process.Errors());
-  return text;
-}
-
 // What `pinwatch top` says after a look at all memory.
 Json FreshOwners() {
   FreshSnapshot();

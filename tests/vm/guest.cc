@@ -512,14 +512,18 @@ std::unique_ptr<Process> HoldSomeBlockOffline() {
   Fail("no block of ZONE_MOVABLE goes offline");
 }
 
+std::string Ask(const std::vector<std::string>& argv, seconds timeout) {
+  Process process(argv);
+  const std::string text = process.ReadAll(timeout);
+  if (process.Wait(timeout) != 0)
+    Fail(argv.at(1) + " failed and said: " + process.Errors());
+  return text;
+}
+
 Json Status(bool fresh) {
   std::vector<std::string> argv = {"pinwatch", "status", "-o", "json"};
   if (fresh) argv.push_back("--fresh");
-  Process process(argv);
-  const std::string text = process.ReadAll(kStatusTimeout);
-  if (process.Wait(kStatusTimeout) != 0)
-    Fail("pinwatch status failed and said: " + process.Errors());
-  return Json::parse(text);
+  return Json::parse(Ask(argv, kStatusTimeout));
 }
 
 Json FreshSnapshot() { return Status(true).at("snapshot"); }

@@ -212,6 +212,10 @@ std::map<ZoneId, uint64_t> ReadUnavailablePages();
 
 // What pinwatch says.
 
+// What the command says; it must succeed, and in time.
+std::string Ask(const std::vector<std::string>& argv,
+                seconds timeout = seconds(60));
+
 // Both objects of `pinwatch status -o json`, of which only the snapshot can be
 // fresh.
 Json Status(bool fresh);

@@ -19,14 +19,12 @@ constexpr char kProbable[] = "CERTAINTY_PROBABLE";
 
 struct Outcome {
   std::optional<int> status;
-  std::string out;
   std::string errors;
 };
 
 Outcome Call(const std::vector<std::string>& argv) {
   Process process(argv);
   Outcome outcome;
-  outcome.out = process.ReadAll(seconds(30));
   outcome.status = process.Wait(seconds(30));
   outcome.errors = process.Errors();
   return outcome;
@@ -55,7 +53,7 @@ size_t CountLinks() {
 std::map<std::string, uint64_t> PagesOf(pid_t pid) {
   FreshSnapshot();
   std::map<std::string, uint64_t> pages;
-  const Json top = Json::parse(Call({"pinwatch", "top", "-o", "json"}).out);
+  const Json top = Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
   for (const Json& owner : top.at("owners"))
     if (owner.at("process").at("pid") == pid)
       for (const Json& holding : owner.at("holdings"))
