@@ -164,7 +164,14 @@ ASSERT_LAYOUT(struct hotplug_attempt, 88);
  * owner's index above, the tick below. A page without a claim has 0.
  */
 #define PINWATCH_TICK_BITS 10
-#define PINWATCH_TICKS 1023 /* tick is 1 + seconds of CLOCK_MONOTONIC % this; 0 is "long ago" */
+
+/*
+ * A tick is 1 + seconds of CLOCK_MONOTONIC % PINWATCH_TICKS. Before they come
+ * round the daemon puts the number of a vintage in their place, which begins
+ * after the last tick. 0 is "long ago".
+ */
+#define PINWATCH_TICKS 511
+#define PINWATCH_VINTAGES 512
 #define PINWATCH_MAX_OWNERS 16384 /* indexes are 1 to this */
 
 /* Long-term claims of one section's pages, by the low bits of the pfn. */

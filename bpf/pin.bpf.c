@@ -59,6 +59,9 @@ __u32 owners_generation;
 
 __u64 short_claims[PINWATCH_SHORT_CLAIMS];
 
+/* When claims of each vintage were made; the daemon's alone. */
+__u64 claim_vintages[PINWATCH_VINTAGES];
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -15,7 +15,11 @@ constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int64_t kMinAgeToClearNs = 2 * kNsPerSecond;
 
 // Far enough from where ticks come round.
-constexpr int64_t kSaturateAfterNs = 256 * kNsPerSecond;
+constexpr int64_t kAgeAfterNs = 128 * kNsPerSecond;
+
+// From then on a tick may be of this round or of the one before.
+constexpr int64_t kTooLateNs =
+    PINWATCH_TICKS * kNsPerSecond - kAgeAfterNs - 2 * kNsPerSecond;
 
 // Of a look, so many pages are listed, those that may be pinned first.
 constexpr size_t kListedPages = 16;
@@ -33,21 +37,6 @@ uint32_t WordOf(const ClaimRun& run) {
 
 std::array<uint64_t, 4> IdentityOf(const ClaimRun& run) {
   return {run.first.pfn, run.first.owner, run.second.nr_pages, run.second.tick};
-}
-
-// When a claim with that tick was made; 0: long ago. A tick of the second that
-// has just begun is not one of 1,022 seconds ago.
-int64_t MadeNs(uint32_t tick, int64_t now_ns) {
-  if (tick == 0) return 0;
-  const int64_t now_s = now_ns / kNsPerSecond;
-  int64_t age_s =
-      (int64_t{TickAt(now_ns)} - tick + PINWATCH_TICKS) % PINWATCH_TICKS;
-  if (age_s == PINWATCH_TICKS - 1) age_s = 0;
-  return (now_s - age_s) * kNsPerSecond;
-}
-
-bool IsOld(uint32_t word, int64_t now_ns, int64_t age_ns) {
-  return MadeNs(TickOf(word), now_ns) <= now_ns - age_ns;
 }
 
 template <typename T>
@@ -154,21 +143,34 @@ std::vector<ClaimRun> ClaimTable::TakeDeadRuns() {
   return std::exchange(dead_runs_, {});
 }
 
-std::vector<ClaimRun> ClaimTable::TakeOldRuns() {
-  return std::exchange(old_runs_, {});
+std::vector<ClaimRun> ClaimTable::TakeAgedRuns() {
+  return std::exchange(aged_runs_, {});
+}
+
+// When a claim with that tick was made, of tick 0 at the latest. A tick of the
+// second that has just begun is not one of a round ago.
+int64_t ClaimTable::MadeNs(uint32_t tick, int64_t now_ns) const {
+  if (tick == 0) return long_ago_ns_;
+  if (tick > PINWATCH_TICKS)
+    return vintages_->MadeNs(tick - PINWATCH_TICKS - 1);
+  const int64_t now_s = now_ns / kNsPerSecond;
+  int64_t age_s =
+      (int64_t{TickAt(now_ns)} - tick + PINWATCH_TICKS) % PINWATCH_TICKS;
+  if (age_s == PINWATCH_TICKS - 1) age_s = 0;
+  return (now_s - age_s) * kNsPerSecond;
+}
+
+bool ClaimTable::IsOld(uint32_t word, int64_t now_ns, int64_t age_ns) const {
+  return MadeNs(TickOf(word), now_ns) <= now_ns - age_ns;
 }
 
 void ClaimTable::AddClaim(uint32_t word, bool long_term, int64_t now_ns,
                           std::vector<Claim>& claims) const {
   if (OwnerOf(word) == 0) return;
-  Claim claim{.owner = OwnerOf(word),
-              .long_term = long_term,
-              .made_ns = MadeNs(TickOf(word), now_ns)};
-  if (claim.made_ns == 0) {
-    claim.exact = false;
-    const auto known = long_ago_ns_.find(claim.owner);
-    if (known != long_ago_ns_.end()) claim.made_ns = known->second;
-  }
+  const Claim claim{.owner = OwnerOf(word),
+                    .long_term = long_term,
+                    .made_ns = MadeNs(TickOf(word), now_ns),
+                    .exact = TickOf(word) != 0};
   const auto same = std::find_if(claims.begin(), claims.end(), [&](auto& c) {
     return c.owner == claim.owner;
   });
@@ -323,36 +325,45 @@ bool ClaimTable::Settle(const ClaimRun& run, uint64_t start_pfn,
   return is_settled;
 }
 
-void ClaimTable::Saturate(int64_t now_ns) {
-  std::map<uint32_t, int64_t> still;
-  const auto age = [&](uint32_t word) {
-    const uint32_t owner = OwnerOf(word);
-    int64_t made_ns = MadeNs(TickOf(word), now_ns);
-    if (made_ns == 0) {
-      const auto known = long_ago_ns_.find(owner);
-      made_ns = known != long_ago_ns_.end() ? known->second : now_ns;
+void ClaimTable::Age(int64_t now_ns) {
+  const bool late = aged_ns_ && now_ns - aged_ns_ > kTooLateNs;
+  aged_ns_ = now_ns;
+  if (late) long_ago_ns_ = now_ns;
+  vintages_->BeginWalk(now_ns);
+  // By tick, once asked for.
+  std::array<uint32_t, PINWATCH_TICKS + 1> numbers{};
+  const auto aged = [&](uint32_t word) {
+    const uint32_t tick = TickOf(word);
+    uint32_t now = tick;
+    if (tick > PINWATCH_TICKS) {
+      now = PINWATCH_TICKS + 1 + vintages_->Renew(tick - PINWATCH_TICKS - 1);
+    } else if (late) {
+      now = 0;
+    } else if (tick && IsOld(word, now_ns, kAgeAfterNs)) {
+      if (!numbers[tick])
+        numbers[tick] =
+            PINWATCH_TICKS + 1 + vintages_->NumberFor(MadeNs(tick, now_ns));
+      now = numbers[tick];
     }
-    const auto [oldest, is_new] = still.try_emplace(owner, made_ns);
-    oldest->second = std::min(oldest->second, made_ns);
+    return OwnerOf(word) << PINWATCH_TICK_BITS | now;
   };
-  for (const auto& [section, chunk] : chunks_) {
-    for (uint32_t& slot : chunk->claim) {
-      const uint32_t word = Read(slot);
-      if (!word || !IsOld(word, now_ns, kSaturateAfterNs)) continue;
-      age(word);
-      Replace(slot, word, OwnerOf(word) << PINWATCH_TICK_BITS);
-    }
+  for (const auto& [section, chunk] : chunks_)
+    for (uint32_t& slot : chunk->claim)
+      if (const uint32_t word = Read(slot))
+        if (const uint32_t now = aged(word); now != word)
+          Replace(slot, word, now);
+  for (const ClaimRun& run : runs_) {
+    const uint32_t word = aged(WordOf(run));
+    if (word == WordOf(run)) continue;
+    aged_runs_.push_back(run);
+    aged_runs_.back().second.tick = TickOf(word);
   }
-  for (const ClaimRun& run : runs_)
-    if (IsOld(WordOf(run), now_ns, kSaturateAfterNs)) {
-      age(WordOf(run));
-      old_runs_.push_back(run);
-    }
-  long_ago_ns_ = std::move(still);
+  vintages_->EndWalk();
   // A short-term claim that old is of no use to anyone.
   for (size_t i = 0; short_claims_ && i < PINWATCH_SHORT_CLAIMS; ++i) {
     const uint64_t slot = Read(short_claims_[i]);
-    if (slot && IsOld(static_cast<uint32_t>(slot), now_ns, kSaturateAfterNs))
+    if (slot &&
+        (late || IsOld(static_cast<uint32_t>(slot), now_ns, kAgeAfterNs)))
       Replace<uint64_t>(short_claims_[i], slot, 0);
   }
 }

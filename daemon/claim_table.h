@@ -5,12 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "bpf/events.h"
 #include "daemon/source.h"
+#include "daemon/vintages.h"
 
 namespace pinwatch {
 
@@ -32,6 +34,9 @@ class ClaimTable {
   // PINWATCH_SHORT_CLAIMS slots.
   void SetShortClaims(uint64_t* slots) { short_claims_ = slots; }
 
+  // See Vintages; without it there is a table of our own.
+  void SetVintages(uint64_t* made_ns) { vintages_.emplace(made_ns); }
+
   // All claims for which a chunk has no room.
   void SetRuns(std::vector<ClaimRun> runs);
   const std::vector<ClaimRun>& runs() const { return runs_; }
@@ -40,8 +45,8 @@ class ClaimTable {
   // claims have found room in a chunk. Taken out of the table.
   std::vector<ClaimRun> TakeDeadRuns();
 
-  // Runs whose tick Saturate() wants to be 0.
-  std::vector<ClaimRun> TakeOldRuns();
+  // Runs with the tick that Age() wants them to have.
+  std::vector<ClaimRun> TakeAgedRuns();
 
   // To be called before the pages [start_pfn, end_pfn) of one section are
   // looked at: a claim is worth less than the look only if it was made before.
@@ -54,9 +59,10 @@ class ClaimTable {
                   const census_result& result, int64_t now_ns, bool list_pages,
                   BlockLook& look);
 
-  // Ticks come round every 1,023 s: makes old ones "long ago". To be called
-  // every few minutes.
-  void Saturate(int64_t now_ns);
+  // Before ticks come round, notes when old claims were made in another way. To
+  // be called once a minute; if it was not for too long, the claims of the time
+  // between are known to have been made by now, and no more.
+  void Age(int64_t now_ns);
 
   // By owner's index: whether any claim of it is left.
   std::vector<bool> OwnersWithClaims() const;
@@ -70,6 +76,8 @@ class ClaimTable {
     std::vector<uint64_t> short_term;
   };
 
+  int64_t MadeNs(uint32_t tick, int64_t now_ns) const;
+  bool IsOld(uint32_t word, int64_t now_ns, int64_t age_ns) const;
   std::vector<Claim> ClaimsOf(uint64_t pfn, uint64_t nr_pages,
                               int64_t now_ns) const;
   void AddClaim(uint32_t word, bool long_term, int64_t now_ns,
@@ -88,10 +96,12 @@ class ClaimTable {
   // in several looks.
   std::map<std::array<uint64_t, 4>, uint64_t> settled_pfns_;
   std::vector<ClaimRun> dead_runs_;
-  std::vector<ClaimRun> old_runs_;
+  std::vector<ClaimRun> aged_runs_;
   Before before_;
-  // When the oldest claim of an owner whose tick was taken away was made.
-  std::map<uint32_t, int64_t> long_ago_ns_;
+  std::array<uint64_t, PINWATCH_VINTAGES> own_vintages_{};
+  std::optional<Vintages> vintages_{own_vintages_.data()};
+  int64_t aged_ns_ = 0;
+  int64_t long_ago_ns_ = 0;  // when claims of tick 0 had been made by
 };
 
 }  // namespace pinwatch

@@ -19,8 +19,7 @@ namespace {
 
 constexpr uint64_t kSectionPages = PINWATCH_CHUNK_PAGES;
 
-// Ticks come round every 1,023 s.
-constexpr int64_t kSaturateEveryNs = 120'000'000'000;
+constexpr int64_t kAgeEveryNs = 60'000'000'000;
 
 // Physical memory of 8 TiB, and more where there is more now.
 constexpr uint64_t kMinSections = 65536;
@@ -146,6 +145,8 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
     return status;
   source->table_.SetShortClaims(
       reinterpret_cast<uint64_t*>(programs.bss->short_claims));
+  source->table_.SetVintages(
+      reinterpret_cast<uint64_t*>(programs.bss->claim_vintages));
   source->news_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news),
                                        IgnoreNews, nullptr, nullptr));
   if (!source->news_) return absl::ErrnoToStatus(errno, "open the ring buffer");
@@ -346,11 +347,10 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   ReadActivity(now);
   ReadRuns();
   AddMissingChunks();
-  if (now.monotonic_ns - saturated_ns_ > kSaturateEveryNs) {
-    saturated_ns_ = now.monotonic_ns;
-    table_.Saturate(now.monotonic_ns);
-    for (auto [key, run] : table_.TakeOldRuns()) {
-      run.tick = 0;
+  if (now.monotonic_ns - aged_ns_ > kAgeEveryNs) {
+    aged_ns_ = now.monotonic_ns;
+    table_.Age(now.monotonic_ns);
+    for (const auto& [key, run] : table_.TakeAgedRuns()) {
       bpf_map__update_elem(programs_->maps.claim_runs, &key, sizeof(key), &run,
                            sizeof(run), BPF_EXIST);
       runs_read_ = 0;

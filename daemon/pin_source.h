@@ -92,7 +92,7 @@ class PinSource {
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
   uint64_t owners_read_ = 0;               // owners_made then
   uint64_t runs_read_ = 0;                 // claim_runs_changed then
-  int64_t saturated_ns_ = 0;
+  int64_t aged_ns_ = 0;
 };
 
 }  // namespace pinwatch

@@ -187,9 +187,9 @@ TEST_F(ClaimTableTest, WhatTheLookDidNotReachKeepsItsClaim) {
 }
 
 TEST_F(ClaimTableTest, ATickOfOneRoundAgoIsToldFromOneOfNow) {
-  claim(23) = Word(5, kNow - 1021);
+  claim(23) = Word(5, kNow - PINWATCH_TICKS + 2);
   const BlockLook look = Look({Page(23)});
-  EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, kNow - 1021)));
+  EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, kNow - PINWATCH_TICKS + 2)));
 }
 
 TEST_F(ClaimTableTest, ATickOfTheSecondThatHasJustBegunIsNew) {
@@ -198,9 +198,9 @@ TEST_F(ClaimTableTest, ATickOfTheSecondThatHasJustBegunIsNew) {
   EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, kNow)));
 }
 
-TEST_F(ClaimTableTest, TicksComeRoundAfterOneThousandAndTwentyThreeSeconds) {
+TEST_F(ClaimTableTest, TicksComeRoundAfterFiveHundredAndElevenSeconds) {
   const int64_t last = 2 * PINWATCH_TICKS - 1;  // its tick is the highest
-  ASSERT_EQ(Tick(last), 1023u);
+  ASSERT_EQ(Tick(last), 511u);
   ASSERT_EQ(Tick(last + 1), 1u);
   claim(23) = Word(5, last);
   claim(24) = Word(5, last + 1);
@@ -209,36 +209,49 @@ TEST_F(ClaimTableTest, TicksComeRoundAfterOneThousandAndTwentyThreeSeconds) {
   EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, last)));
 }
 
-TEST_F(ClaimTableTest, AnOldClaimIsSaturatedAndItsAgeIsKeptAtLeast) {
-  claim(23) = Word(5, kNow - 300);
-  claim(24) = Word(6, kNow - 255);
-  table_.Saturate(kNow * kSecond);
-  EXPECT_EQ(claim(23), 5u << PINWATCH_TICK_BITS);
-  EXPECT_EQ(claim(24), Word(6, kNow - 255));
-  const BlockLook look = Look({Page(23)}, kNow + 5000);
-  Claim expected = LongTerm(5, kNow - 300);
+TEST_F(ClaimTableTest, AnOldClaimKeepsItsAgeWhenTicksComeRound) {
+  claim(23) = Word(5, kNow - 130);
+  claim(24) = Word(5, kNow - 7);
+  table_.Age(kNow * kSecond);
+  EXPECT_EQ(claim(24), Word(5, kNow - 7));
+  for (int64_t later = kNow; later <= kNow + 6000; later += 60)
+    table_.Age(later * kSecond);
+  const BlockLook look = Look({Page(23)}, kNow + 6000);
+  // To four seconds.
+  EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, kNow - 132)));
+}
+
+TEST_F(ClaimTableTest, ClaimsOfOneOwnerKeepAgesOfTheirOwn) {
+  claim(23) = Word(5, kNow - 400);
+  claim(24) = Word(5, kNow - 200);
+  table_.Age(kNow * kSecond);
+  const BlockLook look = Look({Page(23), Page(24)});
+  EXPECT_THAT(look.listed.at(0).claims, ElementsAre(LongTerm(5, kNow - 400)));
+  EXPECT_THAT(look.listed.at(1).claims, ElementsAre(LongTerm(5, kNow - 200)));
+}
+
+TEST_F(ClaimTableTest, WithoutAgeingForTooLongAClaimIsOldAndNoMore) {
+  claim(22) = Word(5, kNow - 130);
+  table_.Age(kNow * kSecond);
+  claim(23) = Word(5, kNow + 7);
+  table_.Age((kNow + PINWATCH_TICKS) * kSecond);
+  Claim expected = LongTerm(5, kNow + PINWATCH_TICKS);
   expected.exact = false;
-  EXPECT_THAT(look.pins[0].claims, ElementsAre(expected));
+  const BlockLook look = Look({Page(22), Page(23)}, kNow + 5000);
+  // What had an age by then keeps it.
+  EXPECT_THAT(look.listed.at(0).claims, ElementsAre(LongTerm(5, kNow - 132)));
+  EXPECT_THAT(look.listed.at(1).claims, ElementsAre(expected));
 }
 
-TEST_F(ClaimTableTest, SaturatingAgainKeepsTheAgeThatWasKnown) {
-  claim(23) = Word(5, kNow - 300);
-  table_.Saturate(kNow * kSecond);
-  claim(24) = Word(5, kNow + 200);
-  table_.Saturate((kNow + 600) * kSecond);
-  const BlockLook look = Look({Page(23), Page(24)}, kNow + 600);
-  EXPECT_EQ(look.pins[0].claims.at(0).made_ns, (kNow - 300) * kSecond);
-}
-
-TEST_F(ClaimTableTest, SaturatingForgetsShortTermClaims) {
+TEST_F(ClaimTableTest, OldShortTermClaimsAreForgotten) {
   ClaimForShort(23, Word(5, kNow - 300));
   ClaimForShort(24, Word(5, kNow - 7));
-  table_.Saturate(kNow * kSecond);
+  table_.Age(kNow * kSecond);
   EXPECT_EQ(short_claim(23), 0u);
   EXPECT_EQ(short_claim(24), Word(5, kNow - 7));
 }
 
-TEST_F(ClaimTableTest, ASaturatedClaimIsClearedLikeAnyOther) {
+TEST_F(ClaimTableTest, AClaimOfLongAgoIsClearedLikeAnyOther) {
   claim(23) = 5u << PINWATCH_TICK_BITS;
   Look({});
   EXPECT_EQ(claim(23), 0u);
@@ -324,13 +337,16 @@ TEST_F(ClaimTableTest, ARunMadeAgainBetweenItsLooksBeginsAnew) {
   EXPECT_THAT(table_.TakeDeadRuns(), IsEmpty());
 }
 
-TEST_F(ClaimTableTest, AnOldRunIsToBeSaturated) {
+TEST_F(ClaimTableTest, AnOldRunIsToHaveAnotherTick) {
   table_.SetRuns({RunOf(23, 7, 5, kNow - 300), RunOf(99, 7, 6, kNow - 7)});
-  table_.Saturate(kNow * kSecond);
-  const std::vector<ClaimRun> old = table_.TakeOldRuns();
-  ASSERT_EQ(old.size(), 1u);
-  EXPECT_EQ(old[0].first.owner, 5u);
-  EXPECT_THAT(table_.TakeOldRuns(), IsEmpty());
+  table_.Age(kNow * kSecond);
+  const std::vector<ClaimRun> aged = table_.TakeAgedRuns();
+  ASSERT_EQ(aged.size(), 1u);
+  EXPECT_EQ(aged[0].first.owner, 5u);
+  EXPECT_THAT(table_.TakeAgedRuns(), IsEmpty());
+  table_.SetRuns(aged);
+  EXPECT_THAT(Look({Page(23)}, kNow + 5000).pins.at(0).claims,
+              ElementsAre(LongTerm(5, kNow - 300)));
 }
 
 TEST_F(ClaimTableTest, AShortTermClaimIsKnownByItsTag) {
