@@ -337,8 +337,9 @@ __noinline int list_page(__u64 pfn, __u32 class, __u64 nr_pages, __s32 refcount,
 				       ? pinned_page.pins
 				       : 0;
 		listed->refcount = refcount;
-		listed->flags = flags;
+		listed->flags = 0;
 	}
+	listed->flags |= flags;
 	listed->pfn = pfn;
 	listed->nr_pages = nr_pages;
 	listed->page_class = class;
@@ -346,10 +347,20 @@ __noinline int list_page(__u64 pfn, __u32 class, __u64 nr_pages, __s32 refcount,
 	return 0;
 }
 
-static __always_inline __u32 list_flags(const struct page_view *page)
+/* Of a large folio that is pinned, its own flags are known already. */
+static __always_inline __u32 list_flags(const struct walk *walk, const struct page_view *page,
+					enum page_class class)
 {
-	return (page->mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0) |
-	       (page->mapcount >= 0 ? CENSUS_PAGE_MAPPED : 0);
+	__u32 flags = 0;
+
+	if (bpf_core_enum_value_exists(enum migratetype, MIGRATE_CMA) &&
+	    walk->migratetype == bpf_core_enum_value(enum migratetype, MIGRATE_CMA))
+		flags |= CENSUS_PAGE_CMA;
+	if (class != PAGE_PINNED_LARGE && page->mapping & MAPPING_ANON)
+		flags |= CENSUS_PAGE_ANON;
+	if (class != PAGE_PINNED_LARGE && page->mapcount >= 0)
+		flags |= CENSUS_PAGE_MAPPED;
+	return flags;
 }
 
 static __always_inline long census_step(__u32 step, struct walk *walk)
@@ -396,7 +407,8 @@ static __always_inline long census_step(__u32 step, struct walk *walk)
 		if (class > PAGE_MOVABLE &&
 		    (class < PAGE_ELEVATED || class == PAGE_BIASED || class == PAGE_UNSTABLE ||
 		     cell->pages[class] < PINWATCH_LISTED_PER_CLASS))
-			list_page(walk->pfn, class, nr_pages, page.refcount, list_flags(&page));
+			list_page(walk->pfn, class, nr_pages, page.refcount,
+				  list_flags(walk, &page, class));
 		cell->pages[class] += nr_pages;
 	}
 	walk->pfn += nr_pages;

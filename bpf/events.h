@@ -101,6 +101,7 @@ ASSERT_LAYOUT(struct census_page, 32);
 #define CENSUS_PAGE_ANON 1   /* anonymous, so mapped by who touched it */
 #define CENSUS_PAGE_MAPPED 2 /* order 0 and in a page table */
 #define CENSUS_PAGE_LARGE 4  /* a large folio, of order_shift pages */
+#define CENSUS_PAGE_CMA 8    /* in a pageblock of the contiguous memory allocator */
 
 /* Of a class that cannot carry pins, at most so many a run are listed. */
 #define PINWATCH_LISTED_PER_CLASS 4

@@ -150,6 +150,7 @@ enum pageblock_bits {
 };
 
 enum migratetype {
+	MIGRATE_CMA = 3,
 	MIGRATE_ISOLATE = 4,
 };
 

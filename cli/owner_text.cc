@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
@@ -19,13 +18,6 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kIndent = 2;
 constexpr int kMaxFrames = 4;
-
-// A paragraph below something else.
-void AddDetail(absl::string_view text, std::string& to) {
-  const std::string lines = Wrap(text, kWidth - 2, kIndent);
-  for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty()))
-    absl::StrAppend(&to, "  ", line, "\n");
-}
 
 // "4,097 pages (16.0 MiB) held, 1 page (4 KiB) shared".
 std::string Held(const v1::PinOwner& owner) {
@@ -57,11 +49,11 @@ void AddStack(absl::string_view name,
               std::string& to) {
   if (frames.empty()) return;
   const int shown = std::min(frames.size(), kMaxFrames);
-  AddDetail(
+  to += Detail(
       absl::StrCat(name, ": ",
                    absl::StrJoin(frames.begin(), frames.begin() + shown, " < "),
                    shown < frames.size() ? " < ..." : ""),
-      to);
+      kWidth, kIndent);
 }
 
 std::string Stop(const v1::Process& process) {
@@ -89,15 +81,38 @@ std::string OwnerText(const v1::PinOwner& owner, absl::Time now) {
   if (!process.exe().empty()) of.push_back(process.exe());
   if (owner.has_via())
     of.push_back(absl::StrCat("asked by ", ProcessName(owner.via())));
-  if (!of.empty()) AddDetail(absl::StrJoin(of, ", "), text);
-  AddDetail(absl::StrCat(
-                "through ", owner.subsystem().empty() ? "?" : owner.subsystem(),
-                ": ", owner.call_site().empty() ? "?" : owner.call_site(),
-                " called ", owner.door().empty() ? "?" : owner.door()),
-            text);
+  if (!of.empty()) text += Detail(absl::StrJoin(of, ", "), kWidth, kIndent);
+  text += Detail(
+      absl::StrCat("through ",
+                   owner.subsystem().empty() ? "?" : owner.subsystem(), ": ",
+                   owner.call_site().empty() ? "?" : owner.call_site(),
+                   " called ", owner.door().empty() ? "?" : owner.door()),
+      kWidth, kIndent);
+  if (const std::string concern = ConcernText(owner, now); !concern.empty())
+    text += Detail(concern, kWidth, kIndent);
   AddStack("kernel stack", owner.kernel_stack(), text);
   AddStack("user stack", owner.user_stack(), text);
   return text;
+}
+
+std::string ConcernText(const v1::PinOwner& owner, absl::Time now) {
+  if (owner.has_growth()) {
+    const v1::PinGrowth& growth = owner.growth();
+    return absl::StrCat("suspected leak: from ", Count(growth.from_pages()),
+                        " to ", Count(PagesHeld(owner)), " pages in ",
+                        Age(now - ToTime(growth.since())), ", ",
+                        Count(growth.rises()), " rises and never a fall");
+  }
+  uint64_t overdue = 0;
+  absl::Time since = absl::InfiniteFuture();
+  for (const v1::PinHolding& holding : owner.holdings()) {
+    if (!holding.overdue_pages()) continue;
+    overdue += holding.overdue_pages();
+    since = std::min(since, ToTime(holding.since()));
+  }
+  if (!overdue) return "";
+  return absl::StrCat("short-term acting long-term: ", PagesAndSize(overdue),
+                      " held for up to ", Age(now - since));
 }
 
 std::string ReleaseText(const v1::PinOwner& owner) {

@@ -13,6 +13,10 @@ namespace pinwatch {
 // 80 columns.
 std::string OwnerText(const v1::PinOwner& owner, absl::Time now);
 
+// What is wrong with how long it holds pages, "held for longer than..." or
+// "suspected leak: ..."; empty if nothing is.
+std::string ConcernText(const v1::PinOwner& owner, absl::Time now);
+
 // What would make the owner let go, without an end of line.
 std::string ReleaseText(const v1::PinOwner& owner);
 

@@ -2,11 +2,14 @@
 #include "cli/status_table.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
@@ -277,23 +280,56 @@ class StatusPage {
     if (texts.empty()) return;
     AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
     for (const std::string& text : texts) AddText(text);
+    AddAges();
     AddInvariant();
+  }
+
+  // How long they have been held: each age that some are older than.
+  void AddAges() {
+    std::map<std::string, v1::OlderPages> by_age;
+    std::vector<std::string> ages;
+    for (const v1::PinKinds& kinds : snapshot_.pin_kinds())
+      for (const v1::OlderPages& older : kinds.older()) {
+        const auto [sum, is_new] = by_age.try_emplace(older.older_than());
+        if (is_new) ages.push_back(older.older_than());
+        sum->second.set_long_term_pages(sum->second.long_term_pages() +
+                                        older.long_term_pages());
+        sum->second.set_short_term_pages(sum->second.short_term_pages() +
+                                         older.short_term_pages());
+      }
+    const auto add = [&](absl::string_view kind, auto pages_of) {
+      std::vector<std::string> parts;
+      for (const std::string& age : ages)
+        if (const uint64_t pages = pages_of(by_age[age]))
+          parts.push_back(absl::StrCat(age, " ", Count(pages)));
+      if (!parts.empty())
+        AddText(absl::StrCat(
+            kind, " pages held for longer than: ", absl::StrJoin(parts, ", ")));
+    };
+    add("long-term", [](auto& older) { return older.long_term_pages(); });
+    add("short-term", [](auto& older) { return older.short_term_pages(); });
   }
 
   // Long-term pins where none should be since Linux v5.13.
   void AddInvariant() {
-    uint64_t pages = 0;
-    for (const v1::PinKinds& kinds : snapshot_.pin_kinds())
-      if (kinds.zone() == "Movable") pages += kinds.long_term_pages();
+    uint64_t movable = 0, cma = 0;
+    for (const v1::PinKinds& kinds : snapshot_.pin_kinds()) {
+      if (kinds.zone() == "Movable") movable += kinds.long_term_pages();
+      cma += kinds.long_term_cma_pages();
+    }
+    AddMisplaced("ZONE_MOVABLE", movable);
+    AddMisplaced("CMA", cma);
+  }
+
+  void AddMisplaced(absl::string_view place, uint64_t pages) {
     if (!pages) return;
-    const std::string text = absl::StrCat(
-        "long-term in ZONE_MOVABLE: ", PagesAndSize(pages), ", ",
+    AddText(absl::StrCat(
+        "long-term in ", place, ": ", PagesAndSize(pages), ", ",
         snapshot_.moves_long_term_pins()
             ? "which this kernel should have moved out: please report it"
         : snapshot_.has_moves_long_term_pins()
             ? "which this kernel does not move out, as later ones do"
-            : "which kernels move out from Linux v5.13 on");
-    AddText(text);
+            : "which kernels move out from Linux v5.13 on"));
   }
 
   void AddBlockRow(absl::string_view nid, absl::string_view zone,

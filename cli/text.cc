@@ -125,6 +125,14 @@ std::string Wrap(absl::string_view text, size_t width, size_t indent) {
   return lines;
 }
 
+std::string Detail(absl::string_view text, size_t width, size_t indent) {
+  const std::string lines = Wrap(text, width - indent, indent);
+  std::string detail;
+  for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty()))
+    absl::StrAppend(&detail, std::string(indent, ' '), line, "\n");
+  return detail;
+}
+
 std::string Reason(const std::string& code) {
   static constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
       {"", "no reason is given"},

@@ -44,6 +44,10 @@ std::string Age(absl::Duration age);
 // all but the first begin with `indent` spaces, of which there are fewer.
 std::string Wrap(absl::string_view text, size_t width, size_t indent = 0);
 
+// The same below something else, where its first line begins with `indent`
+// spaces and the others with twice as many.
+std::string Detail(absl::string_view text, size_t width, size_t indent);
+
 // Why pages are not attributed better, in words: PinAttribution.reason is a
 // code. One that is not known is shown as it is.
 std::string Reason(const std::string& code);

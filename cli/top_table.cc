@@ -10,7 +10,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "cli/owner_text.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
 #include "cli/words.h"
@@ -22,14 +24,16 @@ constexpr size_t kWidth = 80;
 constexpr size_t kIndent = 2;
 constexpr size_t kLabelWidth = 38;
 
+constexpr size_t kConcernsShown = 5;
+
 constexpr char kLegend[] =
     "HOW: held by it alone; shared with others; one of several, which is not "
     "known; probable: it has ended, or the claim is old. Pages of the middle "
     "two count with each. SINCE: ago; > longer ago than that.";
 
-// What tells a row from others: the columns that name the holder, whether it
-// pins for long, and how sure that is.
-using RowKey = std::tuple<std::string, bool, v1::Certainty>;
+// What tells a row from others: the columns that name the holder, the stack
+// where rows are by that, whether it pins for long, and how sure that is.
+using RowKey = std::tuple<std::string, std::string, bool, v1::Certainty>;
 
 struct Row {
   uint64_t pages = 0;
@@ -45,6 +49,20 @@ std::string ZoneName(const v1::PinHolding& holding) {
   return absl::StrCat(holding.nid(), "/", holding.zone());
 }
 
+// In the few columns there are, the part of the zone that matters.
+std::string ShortZoneName(const v1::PinHolding& holding) {
+  return holding.cma() ? absl::StrCat(holding.nid(), "/CMA")
+                       : ZoneName(holding);
+}
+
+// What the process did, and how the kernel came to pin for it.
+std::string Stack(const v1::PinOwner& owner) {
+  std::vector<std::string> frames;
+  for (const std::string& frame : owner.user_stack()) frames.push_back(frame);
+  for (const std::string& frame : owner.kernel_stack()) frames.push_back(frame);
+  return absl::StrJoin(frames, " < ");
+}
+
 // The columns that name the holder, each cut or filled to its width.
 std::string HolderColumns(const v1::PinOwner& owner,
                           const v1::PinHolding& holding, absl::string_view by) {
@@ -53,14 +71,16 @@ std::string HolderColumns(const v1::PinOwner& owner,
     return absl::StrFormat(
         "%7s %-11s %-9s %-9s", Fit(absl::StrCat(process.pid()), 7),
         Fit(process.comm().empty() ? "?" : process.comm(), 11),
-        Fit(owner.subsystem(), 9), Fit(ZoneName(holding), 9));
+        Fit(owner.subsystem(), 9), Fit(ShortZoneName(holding), 9));
   return absl::StrFormat(
       "%-*s", kLabelWidth,
       by == "process"  ? ProcessName(process)
       : by == "unit"   ? Fit(OrNone(process.unit()), kLabelWidth)
       : by == "cgroup" ? FitEnd(OrNone(process.cgroup()), kLabelWidth)
-      : by == "zone"   ? Fit(ZoneName(holding), kLabelWidth)
-                       : Fit(OrNone(owner.subsystem()), kLabelWidth));
+      : by == "stack"  ? Fit(OrNone(owner.call_site()), kLabelWidth)
+      : by == "zone"
+          ? Fit(ZoneName(holding) + (holding.cma() ? ", CMA" : ""), kLabelWidth)
+          : Fit(OrNone(owner.subsystem()), kLabelWidth));
 }
 
 std::string HolderTitles(const std::string& by) {
@@ -77,7 +97,8 @@ std::vector<std::pair<RowKey, Row>> Rows(const v1::ListOwnersResponse& owners,
   std::map<RowKey, Row> by_key;
   for (const v1::PinOwner& owner : owners.owners())
     for (const v1::PinHolding& holding : owner.holdings()) {
-      Row& row = by_key[{HolderColumns(owner, holding, by), owner.long_term(),
+      Row& row = by_key[{HolderColumns(owner, holding, by),
+                         by == "stack" ? Stack(owner) : "", owner.long_term(),
                          holding.certainty()}];
       row.pages += holding.pins().pages();
       row.since = std::min(row.since, ToTime(holding.since()));
@@ -108,6 +129,21 @@ void AddReasons(std::string& text, const v1::ListOwnersResponse& owners) {
     text += Wrap(line, kWidth, kIndent);
 }
 
+// Owners that hold pages for longer than they should, the first few.
+void AddConcerns(std::string& text, const v1::ListOwnersResponse& owners,
+                 absl::Time now) {
+  size_t concerns = 0;
+  for (const v1::PinOwner& owner : owners.owners()) {
+    const std::string concern = ConcernText(owner, now);
+    if (!concern.empty() && ++concerns <= kConcernsShown)
+      text += Wrap(absl::StrCat(ProcessName(owner.process()), ": ", concern),
+                   kWidth, kIndent);
+  }
+  if (concerns > kConcernsShown)
+    absl::StrAppend(&text, "and ", Count(concerns - kConcernsShown),
+                    " more of that kind; pinwatch top -o json has all\n");
+}
+
 void AddLosses(std::string& text, const v1::ClaimTotals& claims) {
   const uint64_t calls =
       claims.lost_busy() + claims.lost_recursion() + claims.lost_owners();
@@ -136,7 +172,7 @@ std::string TopTable(const v1::ListOwnersResponse& owners,
     AddRow(text, HolderTitles(options.by), "KIND", "PAGES", "SIZE", "HOW",
            "SINCE");
   for (size_t i = 0; i < shown; ++i) {
-    const auto& [holder, long_term, certainty] = rows[i].first;
+    const auto& [holder, stack, long_term, certainty] = rows[i].first;
     const Row& row = rows[i].second;
     AddRow(text, holder, long_term ? "long" : "short", ShortCount(row.pages),
            Bytes(kPageBytes * static_cast<double>(row.pages)),
@@ -144,6 +180,7 @@ std::string TopTable(const v1::ListOwnersResponse& owners,
            Fit(absl::StrCat(row.since_exact ? "" : ">",
                             Age(options.now - row.since)),
                8));
+    if (!stack.empty()) text += Detail(stack, kWidth, kIndent);
   }
   uint64_t hidden_pages = 0;
   for (size_t i = shown; i < rows.size(); ++i)
@@ -151,6 +188,7 @@ std::string TopTable(const v1::ListOwnersResponse& owners,
   if (shown < rows.size())
     absl::StrAppend(&text, "and ", Count(rows.size() - shown), " more with ",
                     PagesAndSize(hidden_pages), "; -n 0 shows all\n");
+  AddConcerns(text, owners, options.now);
   AddReasons(text, owners);
   AddLosses(text, owners.claims());
   if (!rows.empty()) text += "\n" + Wrap(kLegend, kWidth, kIndent);

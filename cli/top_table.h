@@ -12,8 +12,8 @@ namespace pinwatch {
 
 struct TopOptions {
   absl::Time now;  // what ages are counted from
-  // "process", "unit", "cgroup", "subsystem" or "zone"; empty: by all that
-  // tells holders apart, each in a column.
+  // "process", "unit", "cgroup", "subsystem", "stack" or "zone"; empty: by all
+  // that tells holders apart, each in a column.
   std::string by;
   size_t rows = 0;  // 0: all
 };

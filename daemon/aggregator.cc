@@ -99,11 +99,14 @@ bool HasPages(const MemoryBlock& block) {
 }  // namespace
 
 Aggregator::Aggregator(HostInfo host, KernelNames names,
-                       std::vector<Fact> facts, Timestamp started)
+                       std::vector<Fact> facts, Timestamp started,
+                       PinRules pin_rules)
     : host_(std::move(host)),
       names_(std::move(names)),
       facts_(std::move(facts)),
-      started_(started) {}
+      started_(started),
+      pin_rules_(pin_rules),
+      growth_watch_(pin_rules.suspect_after_ns) {}
 
 void Aggregator::SetZones(std::vector<Zone> zones) {
   zones_ = std::move(zones);
@@ -168,6 +171,7 @@ void Aggregator::SetPaused(std::optional<Timestamp> since, Timestamp now) {
              .short_term_ns = std::max(gaps_.short_term_ns, now.monotonic_ns)};
   }
   paused_since_ = since;
+  growth_watch_.Clear();
 }
 
 std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
@@ -436,6 +440,7 @@ HoldingRules Aggregator::Rules(Timestamp now) const {
           .gaps = paused_since_ ? kAllOfTime : gaps_,
           .zone_name = [this](unsigned zone) { return ZoneName(zone); },
           .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
+          .overdue_ns = pin_rules_.overdue_ns,
           .now = now};
 }
 
@@ -496,7 +501,7 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   group.zone = zone.zone;
   group.pins = {.pages = 1, .references = page.pins};
   Holdings holdings;
-  AddHoldings({.pins = {group}}, Rules(now), holdings);
+  AddHoldings({.time = look->time, .pins = {group}}, Rules(now), holdings);
   if (!holdings.attributions.empty())
     report.attribution = holdings.attributions.front();
   report.owners = OwnersWith(holdings, owner_book_, true);
@@ -544,6 +549,7 @@ Snapshot Aggregator::Build(Timestamp now) {
     const HoldingRules rules = Rules(now);
     for (const auto& [id, look] : looks_) AddHoldings(look, rules, holdings);
     snapshot.owners = OwnersWith(holdings, owner_book_, false);
+    growth_watch_.Update(snapshot.owners, now);
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.pin_kinds = std::move(holdings.kinds);
     snapshot.claims = claims_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/growth_watch.h"
 #include "daemon/holdings.h"
 #include "daemon/host_files.h"
 #include "daemon/owner_book.h"
@@ -20,13 +21,20 @@
 
 namespace pinwatch {
 
+// From when on it is pointed out how long pins last.
+struct PinRules {
+  int64_t overdue_ns = 1'000'000'000;  // pins meant to be short
+  // An owner that does nothing but grow.
+  int64_t suspect_after_ns = 600'000'000'000;
+};
+
 // Folds what the source and the host's files say into Snapshots. It has no
 // clock, does no I/O and starts no thread: the same calls give the same
 // Snapshot.
 class Aggregator {
  public:
   Aggregator(HostInfo host, KernelNames names, std::vector<Fact> facts,
-             Timestamp started);
+             Timestamp started, PinRules pin_rules = {});
 
   void SetZones(std::vector<Zone> zones);
 
@@ -142,6 +150,7 @@ class Aggregator {
   const KernelNames names_;
   const std::vector<Fact> facts_;
   const Timestamp started_;
+  const PinRules pin_rules_;
 
   std::vector<Zone> zones_;
   MemoryBlocks blocks_;
@@ -151,6 +160,7 @@ class Aggregator {
   OwnerBook owner_book_;
   std::optional<ClaimTotals> claims_;
   ClaimGaps gaps_;
+  GrowthWatch growth_watch_;
   std::optional<Timestamp> paused_since_;
   int64_t paused_ns_ = 0;  // of pauses that have ended
   // By first section and time of begin: what kept running attempts up.

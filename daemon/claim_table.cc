@@ -70,6 +70,16 @@ bool KeepsClaims(page_class page) {
   return ReadsAsPinned(page) || page == PAGE_BIASED || page == PAGE_UNSTABLE;
 }
 
+void AddAge(const AgedPages& part, std::vector<AgedPages>& to) {
+  const auto same = std::find_if(
+      to.begin(), to.end(),
+      [&](const AgedPages& other) { return other.made_ns == part.made_ns; });
+  if (same == to.end())
+    to.push_back(part);
+  else
+    same->pages += part.pages;
+}
+
 void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
   const auto same_owners = [](const Claim& a, const Claim& b) {
     return a.owner == b.owner && a.long_term == b.long_term;
@@ -77,11 +87,13 @@ void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
   const auto group = std::find_if(groups.begin(), groups.end(), [&](auto& g) {
     return g.nid == page.nid && g.zone == page.zone && g.page == page.page &&
            g.anon == page.anon && g.mapped == page.mapped &&
-           g.pins_a_page == page.pins_a_page &&
+           g.cma == page.cma && g.pins_a_page == page.pins_a_page &&
            std::equal(g.claims.begin(), g.claims.end(), page.claims.begin(),
                       page.claims.end(), same_owners);
   });
   if (group == groups.end()) {
+    for (const Claim& claim : page.claims)
+      page.ages.push_back({{claim.made_ns, page.pins.pages}});
     groups.push_back(std::move(page));
     return;
   }
@@ -91,6 +103,7 @@ void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
     Claim& oldest = group->claims[i];
     oldest.made_ns = std::min(oldest.made_ns, page.claims[i].made_ns);
     oldest.exact = oldest.exact && page.claims[i].exact;
+    AddAge({page.claims[i].made_ns, page.pins.pages}, group->ages[i]);
   }
 }
 
@@ -113,6 +126,7 @@ void AddToList(const census_page& page, const std::vector<Claim>& claims,
                     .pins = static_cast<uint64_t>(page.pins),
                     .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
                     .mapped = (page.flags & CENSUS_PAGE_MAPPED) != 0,
+                    .cma = (page.flags & CENSUS_PAGE_CMA) != 0,
                     .claims = claims});
 }
 
@@ -246,6 +260,7 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
            .page = ClassOf(page),
            .anon = (page.flags & CENSUS_PAGE_ANON) != 0,
            .mapped = (page.flags & CENSUS_PAGE_MAPPED) != 0,
+           .cma = (page.flags & CENSUS_PAGE_CMA) != 0,
            .pins_a_page = std::min<uint64_t>(page.pins, claims.size() + 1),
            .claims = claims,
            .pins = {page.nr_pages,

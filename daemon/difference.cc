@@ -24,6 +24,7 @@ auto Key(const Migrations& migrations) {
 auto Key(const PinAttribution& pins) {
   return std::tie(pins.nid, pins.zone, pins.certainty, pins.reason);
 }
+auto Key(const PinKinds& kinds) { return std::tie(kinds.nid, kinds.zone); }
 auto Key(const BlockCount& count) {
   return std::tie(count.nid, count.zone, count.state);
 }
@@ -43,6 +44,11 @@ bool IsSame(Zone a, const Zone& b) {
 }
 bool IsSame(HotplugAttempt a, const HotplugAttempt& b) {
   if (b.running) a.duration_ns = b.duration_ns;
+  return a == b;
+}
+bool IsSame(PinKinds a, const PinKinds& b) {
+  a.long_term_older = b.long_term_older;
+  a.short_term_older = b.short_term_older;
   return a == b;
 }
 bool IsSame(const Migrations& a, const Migrations& b) {
@@ -95,7 +101,8 @@ std::vector<T> ChangedOrGone(const std::vector<T>& from,
 bool Difference::empty() const {
   return nodes.empty() && zones.empty() && owners.empty() && attempts.empty() &&
          migrations.empty() && attributions.empty() && blocks.empty() &&
-         nodes_gone.empty() && owners_gone.empty() && !pause_changed;
+         pin_kinds.empty() && nodes_gone.empty() && owners_gone.empty() &&
+         !pause_changed;
 }
 
 Difference Diff(const Snapshot& from, const Snapshot& to) {
@@ -109,10 +116,13 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .migrations = Changed(from.migrations, to.migrations),
       .attributions = ChangedOrGone(from.attributions, to.attributions,
                                     &PinAttribution::pins),
+      .pin_kinds = Changed(from.pin_kinds, to.pin_kinds),
       .blocks = ChangedOrGone(from.blocks, to.blocks, &BlockCount::blocks),
       .pause_changed = from.paused_since != to.paused_since,
       .paused_since = to.paused_since,
   };
+  for (const PinKinds& kinds : Gone(from.pin_kinds, to.pin_kinds))
+    difference.pin_kinds.push_back({.nid = kinds.nid, .zone = kinds.zone});
   for (const Node& node : Gone(from.nodes, to.nodes))
     difference.nodes_gone.push_back(node.nid);
   for (const PinOwner& owner : Gone(from.owners, to.owners))

@@ -21,8 +21,9 @@ struct Difference {
   std::vector<PinOwner> owners;
   std::vector<HotplugAttempt> attempts;
   std::vector<Migrations> migrations;
-  // The same; what is gone has 0 pages, or 0 blocks.
+  // The same; what is gone has 0 pages, or 0 blocks. Ages are no difference.
   std::vector<PinAttribution> attributions;
+  std::vector<PinKinds> pin_kinds;
   std::vector<BlockCount> blocks;
   // What is gone. Zones go with their node; attempts that are no longer kept
   // are not told.

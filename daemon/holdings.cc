@@ -3,10 +3,25 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace pinwatch {
 namespace {
+
+// What the ages of pins are counted to, the claims' uncertainty taken off: they
+// are made to the second, those for short by a clock that may lag another.
+struct LookTimes {
+  int64_t long_term_ns;
+  // Whether a short-term pin has lasted after the look is anybody's guess.
+  int64_t short_term_ns;
+};
+
+LookTimes TimesOf(const BlockLook& look, const HoldingRules& rules) {
+  constexpr int64_t kSecondNs = 1'000'000'000;
+  return {.long_term_ns = rules.now.monotonic_ns - kSecondNs,
+          .short_term_ns = look.time.monotonic_ns - 2 * kSecondNs};
+}
 
 Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
   return Attribute(
@@ -37,9 +52,42 @@ void AddAttribution(const PinAttribution& part,
     Add(part.pins, same->pins);
 }
 
+// Pages of the group that were claimed before `made_ns` by the claimant at that
+// place.
+uint64_t ClaimedBefore(const PinGroup& group, size_t claimant,
+                       int64_t made_ns) {
+  uint64_t pages = 0;
+  for (const AgedPages& part : group.ages.at(claimant))
+    if (part.made_ns < made_ns) pages += part.pages;
+  return pages;
+}
+
+// The place of the claim that holds the pages, of several the first one made;
+// claims that are meant for long go before others.
+size_t FirstHolder(const PinGroup& group, const Attribution& who) {
+  size_t first = group.claims.size();
+  for (size_t i = 0; i < group.claims.size(); ++i) {
+    const Claim& claim = group.claims[i];
+    if (!Has(who, claim)) continue;
+    if (first == group.claims.size() ||
+        std::tuple(!claim.long_term, claim.made_ns) <
+            std::tuple(!group.claims[first].long_term,
+                       group.claims[first].made_ns))
+      first = i;
+  }
+  return first;
+}
+
+void AddAges(const PinGroup& group, size_t holder, int64_t now_ns,
+             std::array<uint64_t, kNrPinAges>& to) {
+  for (size_t i = 0; i < kNrPinAges; ++i)
+    to[i] += ClaimedBefore(group, holder, now_ns - kPinAges[i].ns);
+}
+
 // Who is shared with another holds it for as long as either does.
 void AddKind(const PinGroup& group, const Attribution& who,
-             const std::string& zone, std::vector<PinKinds>& to) {
+             const std::string& zone, const LookTimes& times,
+             std::vector<PinKinds>& to) {
   bool any_long = false;
   bool any_short = false;
   for (const Claim& claim : group.claims) {
@@ -59,18 +107,26 @@ void AddKind(const PinGroup& group, const Attribution& who,
   (!sure      ? same->unknown
    : any_long ? same->long_term
               : same->short_term) += group.pins.pages;
+  if (!sure) return;
+  const size_t holder = FirstHolder(group, who);
+  if (any_long)
+    AddAges(group, holder, times.long_term_ns, same->long_term_older);
+  else
+    AddAges(group, holder, times.short_term_ns, same->short_term_older);
+  if (any_long && group.cma) same->long_term_in_cma += group.pins.pages;
 }
 
 void AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
   const auto same = std::find_if(to.begin(), to.end(), [&](auto& other) {
     return other.nid == part.nid && other.zone == part.zone &&
-           other.certainty == part.certainty;
+           other.cma == part.cma && other.certainty == part.certainty;
   });
   if (same == to.end()) {
     to.push_back(part);
     return;
   }
   Add(part.pins, same->pins);
+  same->overdue_pages += part.overdue_pages;
   same->since_exact = same->since_exact && part.since_exact;
   if (part.since.monotonic_ns < same->since.monotonic_ns)
     same->since = part.since;
@@ -95,21 +151,30 @@ bool Blocks(page_class page) {
 
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {
+  const LookTimes times = TimesOf(look, rules);
   for (const PinGroup& group : look.pins) {
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
     const std::string zone = rules.zone_name(group.zone);
     AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
                    to.attributions);
-    AddKind(group, who, zone, to.kinds);
-    for (const Claim& claim : group.claims) {
+    AddKind(group, who, zone, times, to.kinds);
+    for (size_t i = 0; i < group.claims.size(); ++i) {
+      const Claim& claim = group.claims[i];
       if (!Has(who, claim)) continue;
+      const bool alone = who.certainty == Certainty::kHeld;
       AddHolding({.nid = group.nid,
                   .zone = zone,
+                  .cma = group.cma,
                   .certainty = who.certainty,
                   .pins = group.pins,
                   .since = SinceOf(claim, rules),
-                  .since_exact = claim.exact},
+                  .since_exact = claim.exact,
+                  .overdue_pages = alone && !claim.long_term
+                                       ? ClaimedBefore(group, i,
+                                                       times.short_term_ns -
+                                                           rules.overdue_ns)
+                                       : 0},
                  to.by_owner[claim.owner]);
     }
   }
@@ -128,11 +193,15 @@ std::vector<PinOwner> OwnersWith(const Holdings& holdings,
 }
 
 PinGroup GroupOf(const ListedPage& page) {
-  return {.page = page.page,
-          .anon = page.anon,
-          .mapped = page.mapped,
-          .pins_a_page = page.pins,
-          .claims = page.claims};
+  PinGroup group{.page = page.page,
+                 .anon = page.anon,
+                 .mapped = page.mapped,
+                 .cma = page.cma,
+                 .pins_a_page = page.pins,
+                 .claims = page.claims};
+  for (const Claim& claim : page.claims)
+    group.ages.push_back({{claim.made_ns, 1}});
+  return group;
 }
 
 std::vector<BlockingPage> BlockersOf(const BlockLook& look,

@@ -21,6 +21,7 @@ struct HoldingRules {
   std::function<std::string(unsigned zone)> zone_name;
   // Whether a node's counter says that nothing of it is pinned.
   std::function<bool(int nid)> is_pinless;
+  int64_t overdue_ns = 0;  // how long a short-term pin may last
   Timestamp now;
 };
 

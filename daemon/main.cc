@@ -45,6 +45,8 @@ struct Options {
   std::string admin_socket_path;  // empty: beside the other
   std::string log_level = "info";
   double census_cpu_percent = 0.1;
+  double overdue_seconds = 1;
+  double suspect_seconds = 600;
   ClaimOptions claims;
 };
 
@@ -77,6 +79,16 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Memory for claims that is taken at start; more is taken as "
                  "it is needed, up to 0.1 % of the host's")
       ->capture_default_str();
+  app.add_option("--pins.overdue-after", options.overdue_seconds,
+                 "Seconds after which a pin that is meant to be short counts "
+                 "as held for long")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--pins.suspect-after", options.suspect_seconds,
+                 "Seconds of growth without an end after which who pins for "
+                 "long is a suspected leak")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -105,6 +117,8 @@ int FailToServe(const absl::Status& status) {
   if (absl::IsPermissionDenied(status)) return Fail(kExitNoPermission, status);
   return Fail(kExitUnavailable, status);
 }
+
+int64_t ToNs(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
 
 std::string AdminSocketPath(const Options& options) {
   if (!options.admin_socket_path.empty()) return options.admin_socket_path;
@@ -189,7 +203,9 @@ int Run(const Options& options) {
   Loop loop({.census_cpu_share = options.census_cpu_percent / 100,
              .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); }},
             source.get(),
-            Aggregator(ReadHostInfo(""), source->names(), facts, started),
+            Aggregator(ReadHostInfo(""), source->names(), facts, started,
+                       {.overdue_ns = ToNs(options.overdue_seconds),
+                        .suspect_after_ns = ToNs(options.suspect_seconds)}),
             &published);
   // All is open that takes them, and no thread has been started.
   if (absl::Status status = DropCapabilities(); !status.ok())

@@ -115,21 +115,56 @@ void ReadAttributed(const Scrape& s, const Emit& emit) {
   }
 }
 
+PinKinds KindsOf(const Snapshot& snapshot, const Zone& zone) {
+  const auto found =
+      std::ranges::find_if(snapshot.pin_kinds, [&](const PinKinds& kinds) {
+        return kinds.nid == zone.nid && kinds.zone == zone.name;
+      });
+  return found == snapshot.pin_kinds.end() ? PinKinds{} : *found;
+}
+
 // The same zones, every kind.
 void ReadPinKinds(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   for (const Zone& zone : s.snapshot.zones) {
     if (zone.migratetypes.empty()) continue;
-    const auto found =
-        std::ranges::find_if(s.snapshot.pin_kinds, [&](const PinKinds& kinds) {
-          return kinds.nid == zone.nid && kinds.zone == zone.name;
-        });
-    const PinKinds kinds =
-        found == s.snapshot.pin_kinds.end() ? PinKinds{} : *found;
+    const PinKinds kinds = KindsOf(s.snapshot, zone);
     emit(kinds.long_term, zone.nid, zone.name, "long_term");
     emit(kinds.short_term, zone.nid, zone.name, "short_term");
     emit(kinds.unknown, zone.nid, zone.name, "unknown");
   }
+}
+
+// The same zones, every kind and age.
+void ReadPinAges(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const Zone& zone : s.snapshot.zones) {
+    if (zone.migratetypes.empty()) continue;
+    const PinKinds kinds = KindsOf(s.snapshot, zone);
+    for (size_t i = 0; i < kNrPinAges; ++i) {
+      emit(kinds.long_term_older[i], zone.nid, zone.name, "long_term",
+           kPinAges[i].name);
+      emit(kinds.short_term_older[i], zone.nid, zone.name, "short_term",
+           kPinAges[i].name);
+    }
+  }
+}
+
+// Zones where there may be pageblocks of CMA.
+void ReadCmaPins(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const Zone& zone : s.snapshot.zones)
+    if (std::ranges::any_of(zone.migratetypes, [](const auto& pages) {
+          return pages.migratetype == "cma";
+        }))
+      emit(KindsOf(s.snapshot, zone).long_term_in_cma, zone.nid, zone.name);
+}
+
+void ReadSuspects(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  emit(std::ranges::count_if(s.snapshot.owners, [](const PinOwner& owner) {
+    return owner.growth.has_value();
+  }));
 }
 
 void ReadUnclaimedCalls(const Scrape& s, const Emit& emit) {
@@ -462,6 +497,26 @@ constexpr MetricDef kMetrics[] = {
              "ones in ZONE_MOVABLE break what that zone is for.",
      .labels = {"numa_node", "mem_zone", "kind"},
      .read = ReadPinKinds},
+    {.name = "pinwatch_pin_age_pages",
+     .type = kGauge,
+     .help = "Of the pages by kind, those certainly held for longer than "
+             "older_than; of several holders the first counts. Short-term ones "
+             "are as of the last look, and older than a second at all only if "
+             "they act like long-term ones.",
+     .labels = {"numa_node", "mem_zone", "kind", "older_than"},
+     .read = ReadPinAges},
+    {.name = "pinwatch_cma_long_term_pages",
+     .type = kGauge,
+     .help = "Of the pages held for long, those in pageblocks of the "
+             "contiguous memory allocator, which they keep it from using. "
+             "Absent where this kernel has none.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = ReadCmaPins},
+    {.name = "pinwatch_suspected_leaks",
+     .type = kGauge,
+     .help = "Owners whose long-term pins only grow, for as long as "
+             "--pins.suspect-after says; pinwatch top names them.",
+     .read = ReadSuspects},
     {.name = "pinwatch_kernel_moves_long_term_pins",
      .type = kGauge,
      .help = "1 if this kernel moves pages out of ZONE_MOVABLE and CMA before "

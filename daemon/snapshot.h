@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -79,6 +80,22 @@ struct PinAttribution {
   bool operator==(const PinAttribution&) const = default;
 };
 
+// Ages of pins that pages are counted by.
+struct PinAge {
+  const char* name;
+  int64_t ns;
+};
+inline constexpr PinAge kPinAges[] = {
+    {"1s", 1'000'000'000},
+    {"10s", 10'000'000'000},
+    {"1m", 60'000'000'000},
+    {"10m", 600'000'000'000},
+    {"1h", 3'600'000'000'000},
+    {"1d", 24 * 3'600'000'000'000},
+    {"7d", 7 * 24 * 3'600'000'000'000},
+};
+inline constexpr size_t kNrPinAges = std::size(kPinAges);
+
 // Pages of one zone that read as pinned, by how long those who hold them mean
 // to keep them.
 struct PinKinds {
@@ -87,6 +104,11 @@ struct PinKinds {
   uint64_t long_term = 0;   // held, or held by one of some who all pin for long
   uint64_t short_term = 0;  // the same for those who all pin for short
   uint64_t unknown = 0;     // nobody is known to hold them for sure
+  // Of these, pages certainly held for longer than each age; of several holders
+  // the first counts. Long-term ones as of now, short-term ones as of the look.
+  std::array<uint64_t, kNrPinAges> long_term_older{};
+  std::array<uint64_t, kNrPinAges> short_term_older{};
+  uint64_t long_term_in_cma = 0;  // of long_term
 
   bool operator==(const PinKinds&) const = default;
 };
@@ -109,14 +131,27 @@ struct Process {
 struct PinHolding {
   int nid = 0;
   std::string zone;
+  bool cma = false;  // in pageblocks of the contiguous memory allocator
   Certainty certainty = Certainty::kHeld;  // never kUnattributed
   PinCount pins;
   // When the oldest of them was claimed. Older ones are known only to have
   // been claimed before: then exact is false.
   Timestamp since;
   bool since_exact = true;
+  // Of a short-term owner: pages it alone held for longer than that may last,
+  // so that they are as good as pinned for long.
+  uint64_t overdue_pages = 0;
 
   bool operator==(const PinHolding&) const = default;
+};
+
+// What makes an owner a suspected leak: what it holds for long only grows.
+struct PinGrowth {
+  Timestamp since;          // when it held the least
+  uint64_t from_pages = 0;  // what it held then
+  uint32_t rises = 0;       // with new calls each, and never less in between
+
+  bool operator==(const PinGrowth&) const = default;
 };
 
 // A process that pins pages at one call site with one kind of pin.
@@ -135,7 +170,8 @@ struct PinOwner {
   uint64_t pages = 0;  // that these pinned, whether still held or not
   Timestamp first;
   Timestamp last;
-  std::vector<PinHolding> holdings;  // by nid, zone and certainty
+  std::vector<PinHolding> holdings;  // by nid, zone, CMA and certainty
+  std::optional<PinGrowth> growth;   // set while it is a suspected leak
 
   bool operator==(const PinOwner&) const = default;
 };

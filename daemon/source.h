@@ -60,6 +60,14 @@ struct Claim {
   bool operator==(const Claim&) const = default;
 };
 
+// Pages that one claimant claimed at one time.
+struct AgedPages {
+  int64_t made_ns = 0;  // CLOCK_MONOTONIC
+  uint64_t pages = 0;
+
+  bool operator==(const AgedPages&) const = default;
+};
+
 // Pages of one zone that read as pinned, have the same claimants and look
 // alike otherwise.
 struct PinGroup {
@@ -67,9 +75,12 @@ struct PinGroup {
   unsigned zone = 0;  // index into KernelNames::zones
   page_class page = PAGE_PINNED_EXACT;
   bool anon = false;
-  bool mapped = false;        // in a page table, as far as that is known
-  uint64_t pins_a_page = 0;   // at most one more than there are claims
+  bool mapped = false;       // in a page table, as far as that is known
+  bool cma = false;          // in pageblocks of the contiguous memory allocator
+  uint64_t pins_a_page = 0;  // at most one more than there are claims
   std::vector<Claim> claims;  // by owner, one each
+  // Of each claim, when it was made on how many of the pages.
+  std::vector<std::vector<AgedPages>> ages;
   PinCount pins;
 };
 
@@ -83,6 +94,7 @@ struct ListedPage {
   uint64_t pins = 0;
   bool anon = false;
   bool mapped = false;
+  bool cma = false;
   std::vector<Claim> claims;
 };
 

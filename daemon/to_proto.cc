@@ -177,6 +177,13 @@ v1::PinKinds ToProto(const PinKinds& kinds) {
   out.set_long_term_pages(kinds.long_term);
   out.set_short_term_pages(kinds.short_term);
   out.set_unknown_pages(kinds.unknown);
+  out.set_long_term_cma_pages(kinds.long_term_in_cma);
+  for (size_t i = 0; i < kNrPinAges; ++i) {
+    v1::OlderPages& older = *out.add_older();
+    older.set_older_than(kPinAges[i].name);
+    older.set_long_term_pages(kinds.long_term_older[i]);
+    older.set_short_term_pages(kinds.short_term_older[i]);
+  }
   return out;
 }
 
@@ -200,6 +207,8 @@ v1::PinHolding ToProto(const PinHolding& holding) {
   *out.mutable_pins() = ToProto(holding.pins);
   *out.mutable_since() = ToProto(holding.since);
   out.set_since_exact(holding.since_exact);
+  out.set_cma(holding.cma);
+  out.set_overdue_pages(holding.overdue_pages);
   return out;
 }
 
@@ -222,6 +231,11 @@ v1::PinOwner ToProto(const PinOwner& owner) {
   *out.mutable_last() = ToProto(owner.last);
   for (const PinHolding& holding : owner.holdings)
     *out.add_holdings() = ToProto(holding);
+  if (owner.growth) {
+    *out.mutable_growth()->mutable_since() = ToProto(owner.growth->since);
+    out.mutable_growth()->set_from_pages(owner.growth->from_pages);
+    out.mutable_growth()->set_rises(owner.growth->rises);
+  }
   return out;
 }
 
@@ -359,6 +373,7 @@ v1::Difference ToProto(const Difference& difference) {
   Convert(difference.zones, out.mutable_zones());
   Convert(difference.owners, out.mutable_owners());
   Convert(difference.attributions, out.mutable_attributions());
+  Convert(difference.pin_kinds, out.mutable_pin_kinds());
   Convert(difference.attempts, out.mutable_attempts());
   Convert(difference.blocks, out.mutable_blocks());
   Convert(difference.migrations, out.mutable_migrations());

@@ -123,6 +123,15 @@ _HOLDERS = ("Who holds it (names: pinwatch top)", [
           "I/O in flight. unknown: nobody is known to hold them for sure.",
           ("sum by (mem_zone, kind) (pinwatch_attributed_pages_by_kind)", "{{mem_zone}} {{kind}}"), stack=True, min=0,
           size=THIRD),
+    graph("Held for longer than", "Pages held for long, by how long they have been: each line contains those below it.",
+          ('sum by (older_than) (pinwatch_pin_age_pages{kind="long_term"})', "{{older_than}}"), min=0, size=THIRD),
+    graph("Short pins that last", "Pages pinned for short and held for longer all the same. Direct reads that hang, "
+          "or somebody who should pin for long: see the runbook ShortTermPinsOverdue.",
+          ('sum by (older_than) (pinwatch_pin_age_pages{kind="short_term"})', "{{older_than}}"), min=0, size=THIRD),
+    graph("Suspected leaks, and long-term pins in CMA", "Owners whose long-term pins only grow, and pages that keep the "
+          "contiguous memory allocator from its memory.",
+          ("sum(pinwatch_suspected_leaks)", "owners that only grow"),
+          ("sum(pinwatch_cma_long_term_pages)", "pages in CMA"), min=0, size=THIRD),
     graph("Calls of pin functions", "long_term pins must leave ZONE_MOVABLE first; short_term ones, of direct reads, "
           "need not.", (f"sum by (kind) (rate(pinwatch_pin_calls_total{_RATE}))", "{{kind}}"), min=0, size=THIRD),
     graph("Pages pinned by these calls", "Pages a second, whether still held or not.",
@@ -312,6 +321,9 @@ BOARDS = [
                   ("PinwatchSeriesCapped", "series were left out"),
                   ("MigrationFailureRatioHigh", "pages do not move"),
                   ("LongTermPinsInMovable", "pages are held for long where none should be"),
+                  ("LongTermPinsInCma", "pages are held for long where none should be"),
+                  ("ShortTermPinsOverdue", "pins meant to be short last"),
+                  ("PinLeakSuspected", "somebody pins more and more"),
                   ("PinCounterDrift", "counter and census disagree"))])]},
     {"uid": "pinwatch-hot-remove", "title": "Hot-remove readiness", "several_hosts": True,
      "annotations": ANNOTATIONS,

@@ -417,6 +417,7 @@ class ClaimedTest : public AggregatorTest {
                   .claims = {{.owner = 1,
                               .long_term = long_term,
                               .made_ns = At(claimed).monotonic_ns}},
+                  .ages = {{{At(claimed).monotonic_ns, 23}}},
                   .pins = {23, 23}}},
         .lists_pages = true,
         .listed = {{.pfn = 99,

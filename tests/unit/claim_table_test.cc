@@ -124,6 +124,29 @@ TEST_F(ClaimTableTest, PagesAlikeMakeOneGroupWhoseAgeIsTheOldest) {
   EXPECT_THAT(look.pins[1].claims, ElementsAre(LongTerm(6, kNow - 7)));
 }
 
+TEST_F(ClaimTableTest, AGroupKnowsTheAgesOfItsPages) {
+  claim(23) = Word(5, kNow - 7);
+  claim(24) = Word(5, kNow - 9);
+  claim(25) = Word(5, kNow - 7);
+  const BlockLook look = Look({Page(23), Page(24), Page(25)});
+  ASSERT_EQ(look.pins.size(), 1u);
+  ASSERT_EQ(look.pins[0].ages.size(), 1u);
+  EXPECT_THAT(look.pins[0].ages[0],
+              ElementsAre(AgedPages{(kNow - 7) * kSecond, 2},
+                          AgedPages{(kNow - 9) * kSecond, 1}));
+}
+
+TEST_F(ClaimTableTest, PagesOfCmaAreAGroupOfTheirOwn) {
+  claim(23) = claim(24) = Word(5, kNow - 7);
+  census_page cma = Page(24);
+  cma.flags |= CENSUS_PAGE_CMA;
+  const BlockLook look = Look({Page(23), cma});
+  ASSERT_EQ(look.pins.size(), 2u);
+  EXPECT_FALSE(look.pins[0].cma);
+  EXPECT_TRUE(look.pins[1].cma);
+  EXPECT_TRUE(look.listed.at(1).cma);
+}
+
 TEST_F(ClaimTableTest, PinsBeyondOneMoreThanTheClaimsMakeNoGroupOfTheirOwn) {
   claim(23) = Word(5, kNow - 7);
   claim(24) = Word(5, kNow - 7);
@@ -189,7 +212,8 @@ TEST_F(ClaimTableTest, WhatTheLookDidNotReachKeepsItsClaim) {
 TEST_F(ClaimTableTest, ATickOfOneRoundAgoIsToldFromOneOfNow) {
   claim(23) = Word(5, kNow - PINWATCH_TICKS + 2);
   const BlockLook look = Look({Page(23)});
-  EXPECT_THAT(look.pins[0].claims, ElementsAre(LongTerm(5, kNow - PINWATCH_TICKS + 2)));
+  EXPECT_THAT(look.pins[0].claims,
+              ElementsAre(LongTerm(5, kNow - PINWATCH_TICKS + 2)));
 }
 
 TEST_F(ClaimTableTest, ATickOfTheSecondThatHasJustBegunIsNew) {

@@ -161,6 +161,26 @@ TEST(StatusTable, LongTermPinsInZoneMovableAreSaid) {
               HasSubstr("which this kernel should have\n  moved out"));
 }
 
+TEST(StatusTable, TellsForHowLongPagesAreHeld) {
+  v1::Snapshot snapshot = TwoNodes();
+  for (const char* zone : {"Normal", "DMA32"}) {
+    v1::PinKinds& kinds = *snapshot.add_pin_kinds();
+    kinds.set_zone(zone);
+    kinds.set_long_term_cma_pages(23);
+    for (const auto& [age, pages] :
+         {std::pair("1s", 4097), std::pair("1m", 7), std::pair("1h", 0)}) {
+      v1::OlderPages& older = *kinds.add_older();
+      older.set_older_than(age);
+      older.set_long_term_pages(pages);
+    }
+  }
+  EXPECT_THAT(Table(Info(), snapshot),
+              AllOf(HasSubstr("long-term pages held for longer than: 1s 8,194, "
+                              "1m 14\n"),
+                    HasSubstr("long-term in CMA: 46 pages (184 KiB), which"),
+                    Not(HasSubstr("short-term pages held"))));
+}
+
 TEST(StatusTable, TellsOfAPauseFirst) {
   v1::Snapshot snapshot = TwoNodes();
   snapshot.mutable_paused_since()->set_seconds(kNow - 300);

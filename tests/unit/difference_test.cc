@@ -114,6 +114,18 @@ TEST(Difference, WhatIsLeftOfAnAttributionThatIsGoneIsZero) {
                           PinAttribution{.nid = 0, .zone = "Normal"}));
 }
 
+TEST(Difference, KindsOfPinsAreToldUnlessTheyOnlyAged) {
+  Snapshot from = Some();
+  from.pin_kinds = {{.zone = "Normal", .long_term = 23},
+                    {.zone = "Movable", .short_term = 7}};
+  Snapshot to = from;
+  to.pin_kinds[0].long_term_older = {23, 23};
+  EXPECT_TRUE(Diff(from, to).empty());
+  to.pin_kinds = {{.zone = "Normal", .long_term = 24}};
+  EXPECT_THAT(Diff(from, to).pin_kinds,
+              ElementsAre(to.pin_kinds[0], PinKinds{.zone = "Movable"}));
+}
+
 TEST(Difference, BlocksThatAreInAStateNoMoreAreZero) {
   Snapshot to = Some();
   to.blocks = {{.nid = 0, .zone = "Normal", .state = "offline", .blocks = 3}};

@@ -22,10 +22,13 @@ Claim LongTerm(uint32_t owner, int64_t seconds) {
 }
 
 PinGroup Group(uint64_t pages, std::vector<Claim> claims, unsigned zone = 0) {
-  return {.zone = zone,
-          .pins_a_page = 1,
-          .claims = std::move(claims),
-          .pins = {pages, pages}};
+  PinGroup group{.zone = zone,
+                 .pins_a_page = 1,
+                 .claims = std::move(claims),
+                 .pins = {pages, pages}};
+  for (const Claim& claim : group.claims)
+    group.ages.push_back({{claim.made_ns, pages}});
+  return group;
 }
 
 // Owners 1 and 2 live since the tenth second.
@@ -42,18 +45,21 @@ class HoldingsTest : public testing::Test {
         .gaps = gaps_,
         .zone_name = [](unsigned zone) { return zone ? "Movable" : "Normal"; },
         .is_pinless = [this](int nid) { return nid == pinless_; },
-        .now = At(100)};
+        .overdue_ns = 5 * kSecond,
+        .now = now_};
   }
 
   Holdings Hold(std::vector<PinGroup> groups) {
     Holdings holdings;
-    AddHoldings({.pins = std::move(groups)}, Rules(), holdings);
+    AddHoldings({.time = look_, .pins = std::move(groups)}, Rules(), holdings);
     return holdings;
   }
 
   OwnerBook book_;
   ClaimGaps gaps_;
   int pinless_ = -1;
+  Timestamp look_ = At(100);
+  Timestamp now_ = At(100);
 };
 
 TEST_F(HoldingsTest, PagesOfAZoneHeldAlikeAddUp) {
@@ -94,9 +100,69 @@ TEST_F(HoldingsTest, PagesAreOfTheKindOfThoseWhoHoldThem) {
   const Holdings holdings =
       Hold({Group(23, {LongTerm(1, 50)}), Group(3, {brief}), shared, one_of,
             either, Group(17, {}), Group(5, {LongTerm(1, 50)}, 1)});
-  EXPECT_THAT(holdings.kinds,
-              ElementsAre(PinKinds{0, "Normal", 23 + 7 + 11, 3, 13 + 17},
-                          PinKinds{0, "Movable", 5, 0, 0}));
+  ASSERT_EQ(holdings.kinds.size(), 2u);
+  const PinKinds& normal = holdings.kinds[0];
+  EXPECT_EQ(normal.zone, "Normal");
+  EXPECT_EQ(normal.long_term, 23u + 7u + 11u);
+  EXPECT_EQ(normal.short_term, 3u);
+  EXPECT_EQ(normal.unknown, 13u + 17u);
+  EXPECT_EQ(holdings.kinds[1].zone, "Movable");
+  EXPECT_EQ(holdings.kinds[1].long_term, 5u);
+}
+
+// 1s, 10s, 1m, 10m, 1h, 1d, 7d.
+using Older = std::array<uint64_t, kNrPinAges>;
+
+TEST_F(HoldingsTest, PagesCountWithEachAgeThatTheyCertainlyHave) {
+  now_ = At(4000);
+  PinGroup group = Group(23 + 7 + 3, {LongTerm(1, 40)});
+  group.ages = {{{40 * kSecond, 23}, {3939 * kSecond, 7}, {3998 * kSecond, 3}}};
+  const PinKinds kinds = Hold({group}).kinds.at(0);
+  // A claim of the second 3939 may have been made at its end.
+  EXPECT_EQ(kinds.long_term_older, (Older{30, 30, 23, 23, 23}));
+  EXPECT_EQ(kinds.short_term_older, Older{});
+}
+
+TEST_F(HoldingsTest, OfSeveralHoldersTheFirstTellsTheAge) {
+  PinGroup shared = Group(7, {LongTerm(1, 90), LongTerm(2, 20)});
+  shared.pins_a_page = 2;
+  EXPECT_EQ(Hold({shared}).kinds.at(0).long_term_older, (Older{7, 7, 7}));
+}
+
+TEST_F(HoldingsTest, AShortTermPinIsAsOldAsTheLookSawIt) {
+  Claim brief = LongTerm(1, 88);
+  brief.long_term = false;
+  now_ = At(4000);
+  const Holdings holdings = Hold({Group(3, {brief})});
+  EXPECT_EQ(holdings.kinds.at(0).short_term_older, (Older{3}));
+  EXPECT_EQ(holdings.by_owner.at(1)[0].overdue_pages, 3u);
+}
+
+TEST_F(HoldingsTest, AShortTermPinOfTheLastSecondsIsNotOverdue) {
+  Claim brief = LongTerm(1, 93);
+  brief.long_term = false;
+  const Holdings holdings = Hold({Group(3, {brief})});
+  EXPECT_EQ(holdings.by_owner.at(1)[0].overdue_pages, 0u);
+}
+
+TEST_F(HoldingsTest, WhatNobodyHoldsForSureHasNoAge) {
+  Claim ended = LongTerm(1, 20);
+  book_.SetEnded(1);
+  const PinKinds kinds = Hold({Group(7, {ended})}).kinds.at(0);
+  EXPECT_EQ(kinds.unknown, 7u);
+  EXPECT_EQ(kinds.long_term_older, Older{});
+}
+
+TEST_F(HoldingsTest, PagesOfCmaAreToldApart) {
+  PinGroup cma = Group(7, {LongTerm(1, 50)});
+  cma.cma = true;
+  const Holdings holdings = Hold({Group(23, {LongTerm(1, 50)}), cma});
+  EXPECT_EQ(holdings.kinds.at(0).long_term, 30u);
+  EXPECT_EQ(holdings.kinds.at(0).long_term_in_cma, 7u);
+  ASSERT_EQ(holdings.by_owner.at(1).size(), 2u);
+  EXPECT_FALSE(holdings.by_owner.at(1)[0].cma);
+  EXPECT_TRUE(holdings.by_owner.at(1)[1].cma);
+  EXPECT_EQ(holdings.by_owner.at(1)[1].pins.pages, 7u);
 }
 
 TEST_F(HoldingsTest, UnattributedPagesAreNobodys) {

@@ -44,6 +44,7 @@ class FakeSource : public Source {
     if (pins > 0)
       look.pins = {{.pins_a_page = 1,
                     .claims = {{.owner = 1, .long_term = true}},
+                    .ages = {{{0, pins}}},
                     .pins = {pins, pins}}};
     return look;
   }

@@ -913,25 +913,37 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
                            .unit = "\xfc",
                            .ended = true};
   Snapshot snapshot;
-  snapshot.owners = {{.id = 1,
-                      .long_term = true,
-                      .process = process,
-                      .via = process,
-                      .door = "\xff",
-                      .subsystem = "\xff",
-                      .call_site = "\xff",
-                      .kernel_stack = {"\xff", "a"},
-                      .user_stack = {"b", "\xff"},
-                      .calls = 7,
-                      .pages = 8,
-                      .first = {.realtime_ns = 9},
-                      .last = {.realtime_ns = 10},
-                      .holdings = {{.nid = 2,
-                                    .zone = "\xff",
-                                    .certainty = Certainty::kProbable,
-                                    .pins = {11, 12},
-                                    .since = {.realtime_ns = 13},
-                                    .since_exact = false}}}};
+  snapshot.owners = {
+      {.id = 1,
+       .long_term = true,
+       .process = process,
+       .via = process,
+       .door = "\xff",
+       .subsystem = "\xff",
+       .call_site = "\xff",
+       .kernel_stack = {"\xff", "a"},
+       .user_stack = {"b", "\xff"},
+       .calls = 7,
+       .pages = 8,
+       .first = {.realtime_ns = 9},
+       .last = {.realtime_ns = 10},
+       .holdings = {{.nid = 2,
+                     .zone = "\xff",
+                     .cma = true,
+                     .certainty = Certainty::kProbable,
+                     .pins = {11, 12},
+                     .since = {.realtime_ns = 13},
+                     .since_exact = false,
+                     .overdue_pages = 16}},
+       .growth = PinGrowth{
+           .since = {.realtime_ns = 17}, .from_pages = 18, .rises = 19}}};
+  snapshot.pin_kinds = {{.zone = "\xff",
+                         .long_term = 20,
+                         .short_term = 21,
+                         .unknown = 22,
+                         .long_term_older = {23, 24},
+                         .short_term_older = {25},
+                         .long_term_in_cma = 26}};
   snapshot.attributions = {{.nid = 3,
                             .zone = "\xff",
                             .certainty = Certainty::kUnattributed,
@@ -960,6 +972,20 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
   EXPECT_EQ(owner.holdings(0).pins().references(), 12u);
   EXPECT_EQ(owner.holdings(0).since().nanos(), 13);
   EXPECT_FALSE(owner.holdings(0).since_exact());
+  EXPECT_TRUE(owner.holdings(0).cma());
+  EXPECT_EQ(owner.holdings(0).overdue_pages(), 16u);
+  EXPECT_EQ(owner.growth().since().nanos(), 17);
+  EXPECT_EQ(owner.growth().from_pages(), 18u);
+  EXPECT_EQ(owner.growth().rises(), 19u);
+  const v1::PinKinds& kinds = back.pin_kinds(0);
+  EXPECT_EQ(kinds.long_term_pages(), 20u);
+  EXPECT_EQ(kinds.short_term_pages(), 21u);
+  EXPECT_EQ(kinds.unknown_pages(), 22u);
+  ASSERT_EQ(kinds.older_size(), 7);
+  EXPECT_EQ(kinds.older(1).older_than(), "10s");
+  EXPECT_EQ(kinds.older(1).long_term_pages(), 24u);
+  EXPECT_EQ(kinds.older(0).short_term_pages(), 25u);
+  EXPECT_EQ(kinds.long_term_cma_pages(), 26u);
   EXPECT_EQ(back.attributions(0).pins().pages(), 14u);
   EXPECT_FALSE(back.has_claims()) << "not observable is not zero";
   EXPECT_EQ(ToProto(snapshot).owners_size(), 0);

@@ -166,5 +166,47 @@ TEST(TopTable, KeepsToItsColumnsWhateverTheNamesAndFigures) {
     Top(owners, by);
 }
 
+TEST(TopTable, SaysWhoHoldsForLongerThanItShould) {
+  v1::ListOwnersResponse owners = Owners();
+  v1::PinGrowth& growth = *owners.mutable_owners(0)->mutable_growth();
+  growth.mutable_since()->set_seconds(98'800);
+  growth.set_from_pages(23);
+  growth.set_rises(7);
+  owners.mutable_owners(1)->mutable_holdings(0)->set_overdue_pages(3);
+  const std::string text = Top(owners);
+  EXPECT_THAT(
+      text,
+      HasSubstr("qemu-system-x86(812): suspected leak: from 23 to 1,052,673 "
+                "pages in 20 min, 7\n  rises and never a fall\n"));
+  EXPECT_THAT(text, HasSubstr("postgres(99): short-term acting long-term: 3 "
+                              "pages (12 KiB) held for up to 2.0 s\n"));
+}
+
+TEST(TopTable, ManyConcernsAreCounted) {
+  v1::ListOwnersResponse owners;
+  for (int i = 0; i < 8; ++i) *owners.add_owners() = Owners().owners(1);
+  for (v1::PinOwner& owner : *owners.mutable_owners())
+    owner.mutable_holdings(0)->set_overdue_pages(3);
+  EXPECT_THAT(Top(owners), HasSubstr("and 3 more of that kind"));
+}
+
+TEST(TopTable, PagesOfCmaAreTold) {
+  v1::ListOwnersResponse owners = Owners();
+  owners.mutable_owners(1)->mutable_holdings(0)->set_cma(true);
+  EXPECT_THAT(Top(owners), HasSubstr(" 1/CMA "));
+  EXPECT_THAT(Top(owners, "zone"), HasSubstr("\n1/Movable, CMA "));
+}
+
+TEST(TopTable, ByStackShowsTheWholeStackOfEachRow) {
+  v1::ListOwnersResponse owners = Owners();
+  v1::PinOwner& owner = *owners.mutable_owners(0);
+  owner.add_user_stack("ibv_reg_mr+7");
+  owner.add_user_stack("main+23");
+  owner.add_kernel_stack("ib_umem_get+99");
+  owner.set_call_site("ib_umem_get");
+  EXPECT_THAT(Top(owners, "stack"),
+              HasSubstr("\n  ibv_reg_mr+7 < main+23 < ib_umem_get+99\n"));
+}
+
 }  // namespace
 }  // namespace pinwatch
