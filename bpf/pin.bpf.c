@@ -32,9 +32,9 @@ const volatile __u32 foll_pin = 0x40000;
 
 /*
  * Short-term calls of one CPU in one second that are all claimed; of those
- * beyond, one in PINWATCH_SAMPLE.
+ * beyond, one in PINWATCH_SAMPLE. The daemon's governor sets it to 0.
  */
-const volatile __u32 short_calls_unsampled = 200;
+volatile __u32 short_calls_unsampled = 200;
 #define PINWATCH_SAMPLE 64
 
 extern const void vmemmap_base __ksym __weak;

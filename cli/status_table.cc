@@ -277,11 +277,12 @@ class StatusPage {
   void AddHolders() {
     const std::vector<std::string> texts =
         AttributionTexts(snapshot_.attributions());
-    if (texts.empty()) return;
-    AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
+    if (!texts.empty())
+      AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
     for (const std::string& text : texts) AddText(text);
     AddAges();
     AddInvariant();
+    AddGovernor();
   }
 
   // How long they have been held: each age that some are older than.
@@ -319,6 +320,21 @@ class StatusPage {
     }
     AddMisplaced("ZONE_MOVABLE", movable);
     AddMisplaced("CMA", cma);
+  }
+
+  // What is not recorded, to keep the hooks within their budget.
+  void AddGovernor() {
+    const v1::Governor& governor = snapshot_.governor();
+    const std::string why =
+        absl::StrCat(", for ", Age(options_.now - ToTime(governor.since())),
+                     ": ", governor.reason());
+    if (governor.stage() == v1::GOVERNOR_STAGE_SAMPLED)
+      AddText(
+          absl::StrCat("sampled: one short-term call in 64 is recorded", why));
+    if (governor.stage() == v1::GOVERNOR_STAGE_OFF)
+      AddText(absl::StrCat(
+          "not followed: ", absl::StrJoin(governor.doors_off(), ", "),
+          ", so that holders are probable at best", why));
   }
 
   void AddMisplaced(absl::string_view place, uint64_t pages) {

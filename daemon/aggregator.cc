@@ -156,7 +156,9 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   const ClaimTotals& now = reading.totals;
   if (now.lost_long_term > before.lost_long_term)
     gaps_.long_term_ns = time.monotonic_ns;
-  if (!reading.doors_not_followed.empty()) gaps_.long_term_ns = INT64_MAX;
+  const bool misses_doors = !reading.doors_not_followed.empty();
+  if (misses_doors_ && !misses_doors) gaps_.long_term_ns = time.monotonic_ns;
+  misses_doors_ = misses_doors;
   if (now.short_term_skipped + now.lost_busy + now.lost_owners >
       before.short_term_skipped + before.lost_busy + before.lost_owners)
     gaps_.short_term_ns = time.monotonic_ns;
@@ -167,8 +169,8 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
 void Aggregator::SetPaused(std::optional<Timestamp> since, Timestamp now) {
   if (paused_since_ && !since) {
     paused_ns_ += now.monotonic_ns - paused_since_->monotonic_ns;
-    gaps_ = {.long_term_ns = std::max(gaps_.long_term_ns, now.monotonic_ns),
-             .short_term_ns = std::max(gaps_.short_term_ns, now.monotonic_ns)};
+    gaps_ = {.long_term_ns = now.monotonic_ns,
+             .short_term_ns = now.monotonic_ns};
   }
   paused_since_ = since;
   growth_watch_.Clear();
@@ -270,6 +272,11 @@ void Aggregator::AddHotplug(HotplugReading reading) {
                           return noted.first == KeyOf(attempt);
                         });
   });
+}
+
+void Aggregator::SetGovernor(GovernorState state, double hook_cost_seconds) {
+  governor_ = std::move(state);
+  hook_cost_seconds_ = hook_cost_seconds;
 }
 
 void Aggregator::SetCollector(Collector collector) {
@@ -437,7 +444,7 @@ Zone Aggregator::BuildZone(Zone zone, const Totals& totals) const {
 
 HoldingRules Aggregator::Rules(Timestamp now) const {
   return {.book = owner_book_,
-          .gaps = paused_since_ ? kAllOfTime : gaps_,
+          .gaps = paused_since_ || misses_doors_ ? kAllOfTime : gaps_,
           .zone_name = [this](unsigned zone) { return ZoneName(zone); },
           .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
           .overdue_ns = pin_rules_.overdue_ns,
@@ -553,6 +560,8 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.pin_kinds = std::move(holdings.kinds);
     snapshot.claims = claims_;
+    snapshot.governor = governor_;
+    snapshot.hook_cost_seconds = hook_cost_seconds_;
   }
   // The change that made them move gave migrations a reason of that name.
   if (!names_.migrate_reasons.empty())

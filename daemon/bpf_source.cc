@@ -109,6 +109,17 @@ bool Spans(const Zoneinfo& info, const ZoneLook& look, uint64_t pfn) {
   });
 }
 
+// Of 0 or -errno.
+absl::Status ToAttachStatus(int error) {
+  if (error == -ENOENT)
+    // Before Linux v5.13.
+    return absl::FailedPreconditionError(
+        "this kernel lets no program be attached again: restart pinwatchd "
+        "(systemctl restart pinwatchd)");
+  return error ? absl::ErrnoToStatus(-error, "attach the hooks again")
+               : absl::OkStatus();
+}
+
 }  // namespace
 
 void BpfSource::DestroyCensus(census_bpf* census) {
@@ -344,20 +355,17 @@ absl::Status BpfSource::DetachHooks() {
 
 absl::Status BpfSource::AttachHooks() {
   absl::Status status;
-  const auto note = [&](int error) {
-    if (error == -ENOENT)
-      // Before Linux v5.13.
-      status.Update(absl::FailedPreconditionError(
-          "this kernel lets no program be attached again: restart pinwatchd "
-          "(systemctl restart pinwatchd)"));
-    else if (error)
-      status.Update(absl::ErrnoToStatus(-error, "attach the hooks again"));
-  };
-  if (migrations_) note(migrate_bpf__attach(migrations_.get()));
-  if (hotplug_) note(hotplug_bpf__attach(hotplug_.get()));
-  if (pins_) note(pins_->Attach());
+  if (migrations_)
+    status.Update(ToAttachStatus(migrate_bpf__attach(migrations_.get())));
+  if (hotplug_)
+    status.Update(ToAttachStatus(hotplug_bpf__attach(hotplug_.get())));
+  if (pins_) status.Update(ToAttachStatus(pins_->Attach()));
   if (!status.ok()) (void)DetachHooks();
   return status;
+}
+
+absl::Status BpfSource::Govern(const GovernorState& state) {
+  return pins_ ? ToAttachStatus(pins_->Govern(state)) : absl::OkStatus();
 }
 
 std::vector<int> BpfSource::ready_fds() const {

@@ -42,6 +42,7 @@ class BpfSource : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
   void ForgetOwners(const std::vector<uint32_t>& ended) override;
+  absl::Status Govern(const GovernorState& state) override;
   absl::Status DetachHooks() override;
   absl::Status AttachHooks() override;
   std::vector<int> ready_fds() const override;

@@ -21,6 +21,8 @@ std::set<std::string> DoorNames();
 
 struct Doors {
   std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
+  // Of these, by door, the one that its short-term calls come to.
+  std::map<std::string, std::string> short_term;
   std::set<std::string> followed;
   std::set<std::string> not_followed;  // though the kernel has them
   // Functions that add a pin where their caller has one already: that one's

@@ -71,12 +71,14 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
            Published<Snapshot>* published)
     : root_(std::move(options.root)),
       on_turn_(std::move(options.on_turn)),
+      on_governed_(std::move(options.on_governed)),
       source_(source),
       resolver_(root_),
       aggregator_(std::move(aggregator)),
       published_(published),
       census_observable_(IsObservable(source->facts(), "census")),
       ready_fds_(source->ready_fds()),
+      governor_(options.governor),
       budget_(options.census_cpu_share, kCensusBurstNs),
       block_list_budget_(kBlockListShare, kBlockListBurstNs),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
@@ -200,12 +202,30 @@ void Loop::ReadClaims() {
     const Timestamp now = Now();
     absl::StatusOr<ClaimReading> reading = source_->ReadClaims(now);
     if (!reading.ok()) return reading.status();
+    Govern(*reading, now);
     for (const OwnerReading& owner :
          aggregator_.SetClaims(now, *std::move(reading)))
       aggregator_.owner_book().Add(owner,
                                    resolver_.Identify(owner, now.monotonic_ns));
     return absl::OkStatus();
   });
+}
+
+void Loop::Govern(const ClaimReading& reading, Timestamp now) {
+  if (aggregator_.paused_since()) return;
+  GovernorState wanted = governor_.Update(reading, now);
+  if (wanted.stage != governed_.stage ||
+      wanted.doors_off != governed_.doors_off) {
+    if (absl::Status status = source_->Govern(wanted); !status.ok()) {
+      wanted.stage = GovernorStage::kOff;
+      wanted.doors_off = governed_.doors_off;
+      wanted.reason = std::string(status.message());
+      governor_.StayOff(wanted);
+    }
+    on_governed_(wanted);
+    governed_ = wanted;
+  }
+  aggregator_.SetGovernor(governed_, governor_.cost_seconds());
 }
 
 // Finds out which owners' processes have ended: some in each tick, in turn.
@@ -308,6 +328,9 @@ absl::StatusOr<PauseState> Loop::SetPaused(bool paused) {
     aggregator_.SetPaused(now, now);
     return PauseState{.since = now};
   }
+  governor_.Reset(now);
+  governed_ = {.since = now};
+  (void)source_->Govern(governed_);  // all is attached: nothing is to be done
   aggregator_.SetPaused(std::nullopt, now);
   return PauseState{.lasted_ns = now.monotonic_ns - since->monotonic_ns};
 }

@@ -12,6 +12,7 @@
 #include "daemon/aggregator.h"
 #include "daemon/asker.h"
 #include "daemon/cpu_budget.h"
+#include "daemon/governor.h"
 #include "daemon/owner_resolver.h"
 #include "daemon/published.h"
 #include "daemon/source.h"
@@ -20,10 +21,14 @@
 namespace pinwatch {
 
 struct LoopOptions {
+  GovernorBudget governor;
   double census_cpu_share = 0.001;  // of one CPU, for looks nobody asked for
   std::string root;  // directory that /proc and /sys are in; tests set it
   // Called after each turn of the loop: every second, unless it hangs.
   std::function<void(const Turn&)> on_turn = [](const Turn&) {};
+  // Called when the governor has changed what is recorded.
+  std::function<void(const GovernorState&)> on_governed =
+      [](const GovernorState&) {};
 };
 
 // The thread that owns all mutable state: reads the source and the host's
@@ -86,6 +91,7 @@ class Loop {
   void ReadBlocks();
   void ReadHotplug();
   void ReadClaims();
+  void Govern(const ClaimReading& reading, Timestamp now);
   void CheckOwners();
   void ForgetOwners();
   // False, and nothing taken, once nobody will answer.
@@ -111,6 +117,7 @@ class Loop {
 
   const std::string root_;
   const std::function<void(const Turn&)> on_turn_;
+  const std::function<void(const GovernorState&)> on_governed_;
   Source* const source_;
   OwnerResolver resolver_;
   Aggregator aggregator_;
@@ -118,6 +125,8 @@ class Loop {
   const bool census_observable_;
   const std::vector<int> ready_fds_;
 
+  Governor governor_;
+  GovernorState governed_;  // what the source was told
   CpuBudget budget_;
   CpuBudget block_list_budget_;
   int64_t next_tick_ns_ = 0;

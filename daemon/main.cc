@@ -12,8 +12,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "daemon/admin.h"
 #include "daemon/aggregator.h"
 #include "daemon/bpf_source.h"
@@ -45,6 +47,9 @@ struct Options {
   std::string admin_socket_path;  // empty: beside the other
   std::string log_level = "info";
   double census_cpu_percent = 0.1;
+  double hooks_cpu_percent = 2;
+  uint64_t hooks_calls_per_second = 0;
+  double hooks_off_seconds = 60;
   double overdue_seconds = 1;
   double suspect_seconds = 600;
   ClaimOptions claims;
@@ -78,6 +83,21 @@ void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--claims.bytes-at-start", options.claims.chunk_bytes_at_start,
                  "Memory for claims that is taken at start; more is taken as "
                  "it is needed, up to 0.1 % of the host's")
+      ->capture_default_str();
+  app.add_option("--hooks.cpu-percent", options.hooks_cpu_percent,
+                 "Share of all CPUs that the hooks on pin functions may cost, "
+                 "by estimate; beyond it short-term calls are sampled, then a "
+                 "function is let go for a while")
+      ->check(CLI::Range(0.001, 100.0))
+      ->capture_default_str();
+  app.add_option("--hooks.calls-per-second", options.hooks_calls_per_second,
+                 "Short-term calls a second beyond which the same is done; 0 "
+                 "is as many as there are")
+      ->capture_default_str();
+  app.add_option("--hooks.let-go-for", options.hooks_off_seconds,
+                 "Seconds for which a function is let go at first, and twice "
+                 "as long each time, up to an hour")
+      ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   app.add_option("--pins.overdue-after", options.overdue_seconds,
                  "Seconds after which a pin that is meant to be short counts "
@@ -135,6 +155,22 @@ void LogPause(const absl::StatusOr<PauseState>& state, Timestamp ordered) {
                  (Now().monotonic_ns - ordered.monotonic_ns) / 1'000'000);
   else if (state->lasted_ns)
     spdlog::info("resumed after {} s", *state->lasted_ns / 1'000'000'000);
+}
+
+void LogGoverned(const GovernorState& state) {
+  switch (state.stage) {
+    case GovernorStage::kAll:
+      spdlog::info("hooks: short-term calls are recorded as before");
+      break;
+    case GovernorStage::kSampled:
+      spdlog::warn("hooks: one short-term call in 64 is recorded, after {}",
+                   state.reason);
+      break;
+    case GovernorStage::kOff:
+      spdlog::warn("hooks: {} not followed for now, after {}",
+                   absl::StrJoin(state.doors_off, ", "), state.reason);
+      break;
+  }
 }
 
 // Tells nobody where systemd did not start the daemon.
@@ -200,13 +236,19 @@ int Run(const Options& options) {
 
   Published<Snapshot> published;
   Supervision supervision = SuperviseBySystemd();
-  Loop loop({.census_cpu_share = options.census_cpu_percent / 100,
-             .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); }},
-            source.get(),
-            Aggregator(ReadHostInfo(""), source->names(), facts, started,
-                       {.overdue_ns = ToNs(options.overdue_seconds),
-                        .suspect_after_ns = ToNs(options.suspect_seconds)}),
-            &published);
+  Loop loop(
+      {.governor = {.cpu_share = options.hooks_cpu_percent / 100,
+                    .calls_per_second = options.hooks_calls_per_second,
+                    .cpus = std::max(1u, std::thread::hardware_concurrency()),
+                    .off_for_ns = ToNs(options.hooks_off_seconds)},
+       .census_cpu_share = options.census_cpu_percent / 100,
+       .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); },
+       .on_governed = LogGoverned},
+      source.get(),
+      Aggregator(ReadHostInfo(""), source->names(), facts, started,
+                 {.overdue_ns = ToNs(options.overdue_seconds),
+                  .suspect_after_ns = ToNs(options.suspect_seconds)}),
+      &published);
   // All is open that takes them, and no thread has been started.
   if (absl::Status status = DropCapabilities(); !status.ok())
     spdlog::warn("{}", std::string(status.message()));

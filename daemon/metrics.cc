@@ -167,6 +167,14 @@ void ReadSuspects(const Scrape& s, const Emit& emit) {
   }));
 }
 
+void ReadGovernor(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  const GovernorStage stage = s.snapshot.governor.stage;
+  emit(stage == GovernorStage::kAll, "all");
+  emit(stage == GovernorStage::kSampled, "sampled");
+  emit(stage == GovernorStage::kOff, "off");
+}
+
 void ReadUnclaimedCalls(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   emit(s.snapshot.claims->lost_busy, "busy");
@@ -555,6 +563,22 @@ constexpr MetricDef kMetrics[] = {
      .type = kCounter,
      .help = "Pinned pages without a claim since the overflow table was full.",
      .read = OfClaims<&ClaimTotals::lost_pages>},
+    {.name = "pinwatch_governor_stage",
+     .type = kGauge,
+     .help =
+         "1 for how much of the short-term calls is recorded: all, sampled, "
+         "or off, when some pin function is let go to keep the hooks "
+         "within their budget; 0 for the others.",
+     .labels = {"stage"},
+     .read = ReadGovernor},
+    {.name = "pinwatch_hook_cost_seconds_total",
+     .type = kCounter,
+     .help = "CPU time that the hooks on pin functions have cost the host, in "
+             "seconds. Source: calls counted, by the figures of the benchmark.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.claims) emit(s.snapshot.hook_cost_seconds);
+         }},
     {.name = "pinwatch_pin_owners",
      .type = kGauge,
      .help = "Owners in the table: processes by the call site and the kind of "

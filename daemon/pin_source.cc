@@ -24,6 +24,9 @@ constexpr int64_t kAgeEveryNs = 60'000'000'000;
 // Physical memory of 8 TiB, and more where there is more now.
 constexpr uint64_t kMinSections = 65536;
 
+// Unless the governor wants fewer.
+constexpr uint32_t kShortCallsUnsampled = 200;
+
 constexpr const char* kDoorNames[NR_PIN_DOORS] = {
     "pin_user_pages",        "pin_user_pages_fast",
     "pin_user_pages_remote", "pin_user_pages_unlocked",
@@ -157,7 +160,42 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
 
 void PinSource::Detach() { pin_bpf__detach(programs_.get()); }
 
-int PinSource::Attach() { return pin_bpf__attach(programs_.get()); }
+int PinSource::Attach() {
+  doors_off_.clear();
+  return pin_bpf__attach(programs_.get());
+}
+
+// Where the skeleton keeps the program's link.
+bpf_link** PinSource::LinkOf(const std::string& program) {
+  const bpf_object_skeleton& skeleton = *programs_->skeleton;
+  for (int i = 0; i < skeleton.prog_cnt; ++i)
+    if (skeleton.progs[i].name == program) return skeleton.progs[i].link;
+  return nullptr;
+}
+
+int PinSource::Govern(const GovernorState& state) {
+  programs_->data->short_calls_unsampled =
+      state.stage == GovernorStage::kAll ? kShortCallsUnsampled : 0;
+  int error = 0;
+  for (const auto& [door, program] : doors_.short_term) {
+    const bool off = state.doors_off.count(door);
+    if (off == (doors_off_.count(door) > 0)) continue;
+    bpf_link** const link = LinkOf(program);
+    if (off) {
+      bpf_link__destroy(*link);
+      *link = nullptr;
+      doors_off_.insert(door);
+      continue;
+    }
+    *link = bpf_program__attach(
+        bpf_object__find_program_by_name(programs_->obj, program.c_str()));
+    if (*link)
+      doors_off_.erase(door);
+    else
+      error = -errno;
+  }
+  return error;
+}
 
 absl::Status PinSource::FillFreeOwners() {
   for (uint32_t index = 1; index <= PINWATCH_MAX_OWNERS; ++index)
@@ -360,6 +398,8 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   reading.totals.owners = owners_.size();
   reading.doors_not_followed.assign(doors_.not_followed.begin(),
                                     doors_.not_followed.end());
+  reading.doors_not_followed.insert(reading.doors_not_followed.end(),
+                                    doors_off_.begin(), doors_off_.end());
   return reading;
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
+struct bpf_link;
 struct pin_bpf;
 struct ring_buffer;
 
@@ -48,6 +49,9 @@ class PinSource {
   void Detach();
   int Attach();
 
+  // See Source; 0 or -errno.
+  int Govern(const GovernorState& state);
+
   absl::StatusOr<ClaimReading> Read(Timestamp now);
   void ForgetOwners(const std::vector<uint32_t>& ended);
 
@@ -81,6 +85,7 @@ class PinSource {
   void ReadActivity(Timestamp now);
   void AddMissingChunks();
   uint64_t RecursionMisses() const;
+  bpf_link** LinkOf(const std::string& program);
 
   std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> news_;
@@ -93,6 +98,7 @@ class PinSource {
   uint64_t owners_read_ = 0;               // owners_made then
   uint64_t runs_read_ = 0;                 // claim_runs_changed then
   int64_t aged_ns_ = 0;
+  std::set<std::string> doors_off_;  // by the governor
 };
 
 }  // namespace pinwatch

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -194,6 +195,21 @@ struct ClaimTotals {
   uint64_t owners = 0;       // in the table now
   uint64_t chunks = 0;       // memory blocks that have a table of claims
   uint64_t chunk_bytes = 0;  // memory these take
+};
+
+// How much of the short-term calls is recorded, to keep within the budget.
+enum class GovernorStage {
+  kAll,      // the first of each second and CPU, then a sample
+  kSampled,  // a sample
+  kOff,      // nothing that comes through some pin functions, long-term neither
+};
+inline constexpr int kNrGovernorStages = 3;
+
+struct GovernorState {
+  GovernorStage stage = GovernorStage::kAll;
+  std::set<std::string> doors_off;  // pin functions that are let go
+  Timestamp since;
+  std::string reason;  // the load that led to it; empty while all are recorded
 };
 
 // A page that keeps its memory block from going offline, as the census read it.
@@ -396,6 +412,8 @@ struct Snapshot {
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::optional<ClaimTotals> claims;
+  GovernorState governor;
+  double hook_cost_seconds = 0;  // of the pin functions' hooks, by estimate
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
   // them for long, as Linux does from v5.13 on. Unknown: migrations are not
   // observable.

@@ -180,6 +180,11 @@ class Source {
   // a claim of. They are missing from later readings.
   virtual void ForgetOwners(const std::vector<uint32_t>& ended) = 0;
 
+  // Records as much of the pin functions' calls as that says. What it lets go
+  // is among the doors not followed in later readings. FailedPrecondition where
+  // the kernel lets no program be attached twice.
+  virtual absl::Status Govern(const GovernorState& state) = 0;
+
   // Detaches every hook, and attaches them again. What was recorded stays.
   // FailedPrecondition where the kernel lets no program be attached twice: then
   // none is attached.

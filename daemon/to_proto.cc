@@ -256,6 +256,21 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   return out;
 }
 
+v1::Governor ToProto(const GovernorState& state, double cost_seconds) {
+  static_assert(kNrGovernorStages == 3, "a stage has no enumerator");
+  v1::Governor out;
+  out.set_stage(state.stage == GovernorStage::kAll ? v1::GOVERNOR_STAGE_ALL
+                : state.stage == GovernorStage::kSampled
+                    ? v1::GOVERNOR_STAGE_SAMPLED
+                    : v1::GOVERNOR_STAGE_OFF);
+  for (const std::string& door : state.doors_off) out.add_doors_off(door);
+  if (state.since.realtime_ns) *out.mutable_since() = ToProto(state.since);
+  out.set_reason(ToUtf8(state.reason));
+  *out.mutable_cost() =
+      TimeUtil::NanosecondsToDuration(static_cast<int64_t>(cost_seconds * 1e9));
+  return out;
+}
+
 v1::BlockingPage ToProto(const BlockingPage& page) {
   v1::BlockingPage out;
   out.set_pfn(page.pfn);
@@ -349,7 +364,11 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   Convert(snapshot.facts, out.mutable_facts());
   Convert(snapshot.collectors, out.mutable_collectors());
   Convert(snapshot.attributions, out.mutable_attributions());
-  if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  if (snapshot.claims) {
+    *out.mutable_claims() = ToProto(*snapshot.claims);
+    *out.mutable_governor() =
+        ToProto(snapshot.governor, snapshot.hook_cost_seconds);
+  }
   Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
   if (snapshot.moves_long_term_pins)
     out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);

@@ -201,6 +201,12 @@ _DAEMON = ("pinwatchd itself", [
           ("process_resident_memory_bytes", "resident"), ("pinwatch_claim_bytes", "claim tables"), min=0, size=THIRD),
     graph("Time a collector takes", "How long each took the last time.",
           ("pinwatch_collector_duration_seconds", "{{collector}}"), min=0, size=THIRD),
+    graph("CPU time of the hooks", "Share of one CPU that the hooks on pin functions cost the host, by the calls counted; "
+          "--hooks.cpu-percent bounds it.",
+          (f"rate(pinwatch_hook_cost_seconds_total{_RATE})", "hooks"), min=0, size=THIRD),
+    graph("Recorded of short-term calls", "all: the first of each second, then a sample. sampled, then off: to keep the "
+          "hooks within their budget; see the runbook PinwatchHoldsBack.",
+          ("pinwatch_governor_stage", "{{stage}}"), min=0, max=1, size=THIRD),
     stat("Owners", "Entries of the owner table: processes by call site and kind of pin.", "pinwatch_pin_owners"),
     stat("Claim tables", "Memory blocks that have a table of claims.", "pinwatch_claim_chunks"),
     stat("Running for", "Since pinwatchd started.", "time() - process_start_time_seconds", unit="s", graph="none"),
@@ -317,6 +323,7 @@ BOARDS = [
                   ("PinwatchNotCovering", "a collector fails, or the snapshot stands still"),
                   ("PinwatchFactNotObservable", "the kernel keeps a fact to itself"),
                   ("PinwatchPaused", "somebody ordered a pause, and it goes on"),
+                  ("PinwatchHoldsBack", "pin functions are let go, as they cost too much"),
                   ("PinwatchSamplesLost", "pins were taken that nobody can be named for"),
                   ("PinwatchSeriesCapped", "series were left out"),
                   ("MigrationFailureRatioHigh", "pages do not move"),

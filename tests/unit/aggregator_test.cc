@@ -495,6 +495,15 @@ TEST_F(ClaimedTest, ADoorThatIsNotFollowedLeavesEveryClaimProbable) {
   EXPECT_EQ(Only().reason, "claims_lost");
 }
 
+TEST_F(ClaimedTest, ADoorThatIsFollowedAgainLeavesLaterClaimsHeld) {
+  SetClaims(2, {}, {"pin_user_pages"});
+  SetClaims(5);
+  LookAtClaims(6, 4);
+  EXPECT_EQ(Only().reason, "claims_lost");
+  LookAtClaims(8, 7);
+  EXPECT_EQ(Only().certainty, Certainty::kHeld);
+}
+
 TEST_F(ClaimedTest, SkippedShortTermCallsTouchNoLongTermClaim) {
   SetClaims(5, {.short_term_skipped = 1});
   LookAtClaims(6, 4);

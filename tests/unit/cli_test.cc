@@ -161,6 +161,25 @@ TEST(StatusTable, LongTermPinsInZoneMovableAreSaid) {
               HasSubstr("which this kernel should have\n  moved out"));
 }
 
+TEST(StatusTable, TellsWhatTheGovernorHoldsBack) {
+  v1::Snapshot snapshot = TwoNodes();
+  v1::Governor& governor = *snapshot.mutable_governor();
+  governor.set_stage(v1::GOVERNOR_STAGE_ALL);
+  EXPECT_THAT(Table(Info(), snapshot), Not(HasSubstr("sampled")));
+  governor.set_stage(v1::GOVERNOR_STAGE_SAMPLED);
+  governor.mutable_since()->set_seconds(kNow - 300);
+  governor.set_reason("1001 short-term calls a second, 3.1 % of the CPUs");
+  EXPECT_THAT(
+      Table(Info(), snapshot),
+      HasSubstr("sampled: one short-term call in 64 is recorded, for 5 min: "
+                "1001 short-term "
+                "calls\n  a second, 3.1 % of the CPUs\n"));
+  governor.set_stage(v1::GOVERNOR_STAGE_OFF);
+  governor.add_doors_off("pin_user_pages_fast");
+  EXPECT_THAT(Table(Info(), snapshot),
+              HasSubstr("not followed: pin_user_pages_fast, so that holders"));
+}
+
 TEST(StatusTable, TellsForHowLongPagesAreHeld) {
   v1::Snapshot snapshot = TwoNodes();
   for (const char* zone : {"Normal", "DMA32"}) {

@@ -76,6 +76,11 @@ class FakeSource : public Source {
   }
 
   void ForgetOwners(const std::vector<uint32_t>&) override {}
+  absl::Status Govern(const GovernorState& state) override {
+    governed = state.stage;
+    return absl::OkStatus();
+  }
+
   absl::Status DetachHooks() override {
     attached = false;
     return absl::OkStatus();
@@ -87,6 +92,7 @@ class FakeSource : public Source {
   }
   std::vector<int> ready_fds() const override { return {}; }
 
+  std::atomic<GovernorStage> governed = GovernorStage::kAll;
   std::atomic<bool> attached = true;
   std::atomic<bool> attaches_again = true;
 

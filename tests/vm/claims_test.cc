@@ -21,8 +21,6 @@ constexpr char kOneOf[] = "CERTAINTY_ONE_OF";
 constexpr char kProbable[] = "CERTAINTY_PROBABLE";
 constexpr char kUnattributed[] = "CERTAINTY_UNATTRIBUTED";
 
-constexpr char kDisk[] = "/dev/nvme0n1";
-
 // What `pinwatch top` says after a look at all memory.
 Json FreshOwners() {
   FreshSnapshot();
@@ -113,14 +111,6 @@ void ExpectNobodyHoldsAnything() {
   const Json owners = FreshOwners();
   EXPECT_EQ(HoldersIn(owners), Holders{});
   EXPECT_EQ(AttributionsIn(owners), Attributions{});
-}
-
-// From Linux v6.5 on; before that it takes plain references.
-bool DirectReadsPin() {
-  const uint64_t before = ReadPinCounters().acquired;
-  Workload({"odirect-loop", "--device", kDisk, "--pages", "1", "--count", "1"})
-      .Release();
-  return ReadPinCounters().acquired != before;
 }
 
 std::string Address(const Workload& workload) {
@@ -300,8 +290,8 @@ TEST_F(Claims, SevenThatPinAtOnceHoldEachTheirOwn) {
 
 TEST_F(Claims, ADirectReadIntoHeldPagesTakesNoneFromTheirHolder) {
   Workload holder({"pin-iouring", "--pages", "7", "--memfd"});
-  Workload reader({"odirect-loop", "--device", kDisk, "--pages", "7", "--into",
-                   Address(holder), "--count", "1"});
+  Workload reader({"odirect-loop", "--device", kSlowDisk, "--pages", "7",
+                   "--into", Address(holder), "--count", "1"});
   ASSERT_EQ(reader.pfns(), holder.pfns());
   // The reader's claim is as new as the holder's is old: either may be the one
   // that a single pin stands for, until the reader's is too old for its kind.
@@ -321,8 +311,8 @@ TEST_F(Claims, ADirectReadIntoHeldPagesTakesNoneFromTheirHolder) {
 
 TEST_F(Claims, AReaderThatHasExitedIsNoHolder) {
   Workload holder({"pin-iouring", "--pages", "23", "--memfd"});
-  Workload reader({"odirect-loop", "--device", kDisk, "--pages", "23", "--into",
-                   Address(holder), "--count", "1"});
+  Workload reader({"odirect-loop", "--device", kSlowDisk, "--pages", "23",
+                   "--into", Address(holder), "--count", "1"});
   EXPECT_EQ(reader.Release().at("reads"), 1);
   ExpectAllHeldBy(holder.pid(), holder.pfns());
 }
@@ -330,8 +320,8 @@ TEST_F(Claims, AReaderThatHasExitedIsNoHolder) {
 TEST_F(Claims, AReadIntoPagesPinnedTwiceByOneHolderDoesNotMakeTheReaderOne) {
   Workload holder(
       {"pin-iouring", "--pages", "7", "--memfd", "--registrations", "2"});
-  Workload reader({"odirect-loop", "--device", kDisk, "--pages", "7", "--into",
-                   Address(holder), "--count", "1"});
+  Workload reader({"odirect-loop", "--device", kSlowDisk, "--pages", "7",
+                   "--into", Address(holder), "--count", "1"});
   ASSERT_EQ(ReadPinCounters().outstanding(), 14u);
   EXPECT_TRUE(Eventually(seconds(10), [&] {
     return HoldersIn(FreshOwners()) ==
@@ -562,8 +552,8 @@ TEST_F(Claims, PinsOnAnotherProcesssMemoryAreItsOwnOrUnattributed) {
 }
 
 TEST_F(Claims, PagesOfADirectReadAreHeldForShortWhileItIsUnderWay) {
-  Workload workload(
-      {"odirect-loop", "--device", kDisk, "--pages", "23", "--readers", "3"});
+  Workload workload({"odirect-loop", "--device", kSlowDisk, "--pages", "23",
+                     "--readers", "3"});
   if (!DirectReadsPin()) {
     ExpectNobodyHoldsAnything();
     return;
@@ -590,8 +580,9 @@ class HeldUpOffline {
  public:
   HeldUpOffline() {
     for (int i = 0; i < 7; ++i) {
-      reader_ = std::make_unique<Workload>(std::vector<std::string>{
-          "odirect-loop", "--device", kDisk, "--pages", "7", "--readers", "3"});
+      reader_ = std::make_unique<Workload>(
+          std::vector<std::string>{"odirect-loop", "--device", kSlowDisk,
+                                   "--pages", "7", "--readers", "3"});
       block_ = reader_->pfns()[0] / BlockPages();
       offline_ = std::make_unique<Process>(std::vector<std::string>{
           "memory-block", "offline", std::to_string(block_), "--hold"});

@@ -21,6 +21,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <regex>
 #include <set>
@@ -91,6 +92,12 @@ void FoldCounters() {
   Require(fd >= 0, "open stat_refresh");
   [[maybe_unused]] const ssize_t n = write(fd, "1", 1);
   close(fd);
+}
+
+// What is in a file of /proc; nothing once what it is about has gone.
+std::string TryRead(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 Sample ParseSample(const std::string& line) {
@@ -492,6 +499,25 @@ std::map<ZoneId, uint64_t> ReadUnavailablePages() {
     pages[{std::stoi((*line)[1]), (*line)[2]}] += std::stoull((*line)[3]);
   if (pages.empty()) Fail("the kernel's log has lost its beginning");
   return pages;
+}
+
+size_t CountLinks() {
+  size_t links = 0;
+  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+    if (TryRead(process.path() / "comm") != "pinwatchd\n") continue;
+    for (const auto& fd :
+         std::filesystem::directory_iterator(process.path() / "fdinfo"))
+      links += TryRead(fd.path()).find("link_type:") != std::string::npos;
+  }
+  return links;
+}
+
+bool DirectReadsPin() {
+  const uint64_t before = ReadPinCounters().acquired;
+  Workload(
+      {"odirect-loop", "--device", kSlowDisk, "--pages", "1", "--count", "1"})
+      .Release();
+  return ReadPinCounters().acquired != before;
 }
 
 std::unique_ptr<Process> HoldSomeBlockOffline() {

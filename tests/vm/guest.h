@@ -129,6 +129,10 @@ class Workload {
 // test begins.
 void WaitForNoPins();
 
+// Links of BPF programs to hooks that the daemon has: what keeps a program
+// where it is. Its other descriptors come and go meanwhile.
+size_t CountLinks();
+
 // What the kernel says.
 
 struct Pins {
@@ -158,6 +162,13 @@ struct ZoneSpan {
 
 // The zones that have pages, from /proc/zoneinfo.
 std::vector<ZoneSpan> ReadZones();
+
+// A disk that takes a second for each read.
+inline constexpr char kSlowDisk[] = "/dev/nvme0n1";
+
+// Whether direct reads pin, as from Linux v6.5 on; before that they take plain
+// references.
+bool DirectReadsPin();
 
 // The one zone that spans the page.
 ZoneId ZoneOf(uint64_t pfn);

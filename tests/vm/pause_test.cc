@@ -2,9 +2,6 @@
 //
 // What pinwatch pause leaves in the kernel, which is nothing, and what is known
 // after it.
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
 #include "tests/vm/guest.h"
@@ -28,25 +25,6 @@ Outcome Call(const std::vector<std::string>& argv) {
   outcome.status = process.Wait(seconds(30));
   outcome.errors = process.Errors();
   return outcome;
-}
-
-// What is in a file of /proc; nothing once what it is about has gone.
-std::string TryRead(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// Links of BPF programs to hooks that the daemon has: what keeps a program
-// where it is. Its other descriptors come and go meanwhile.
-size_t CountLinks() {
-  size_t links = 0;
-  for (const auto& process : std::filesystem::directory_iterator("/proc")) {
-    if (TryRead(process.path() / "comm") != "pinwatchd\n") continue;
-    for (const auto& fd :
-         std::filesystem::directory_iterator(process.path() / "fdinfo"))
-      links += TryRead(fd.path()).find("link_type:") != std::string::npos;
-  }
-  return links;
 }
 
 // Pages that process holds, by certainty, after a look at all memory.
