@@ -15,7 +15,8 @@
 namespace pinwatch {
 namespace {
 
-// How often an unknown address, or a change of the modules, is looked into.
+// How often an unknown address, or whether modules changed, is looked into; the
+// latter at once where an address is unknown.
 constexpr int64_t kMinReloadNs = 5'000'000'000;
 constexpr int64_t kIdleNs = 60'000'000'000;
 
@@ -112,7 +113,9 @@ void KernelSymbols::LoadIfDue(bool missed, int64_t now_ns) {
   used_ns_ = now_ns;
   bool is_due = !is_loaded_;
   if (is_loaded_ && missed) is_due = now_ns - loaded_ns_ >= kMinReloadNs;
-  if (is_loaded_ && !missed && now_ns - checked_ns_ >= kMinReloadNs) {
+  // Who loads a module may use it at once. One look does for a whole stack.
+  const int64_t min_age_ns = missed ? 1 : kMinReloadNs;
+  if (is_loaded_ && !is_due && now_ns - checked_ns_ >= min_age_ns) {
     checked_ns_ = now_ns;
     is_due = ReadModules() != loaded_modules_;
   }

@@ -139,6 +139,14 @@ TEST_F(KernelSymbolsTest, ReadsAgainForAnUnknownAddressAfterFiveSeconds) {
   EXPECT_EQ(Text(kNew, 105 * kSecond), "bpf_prog_1+0x4 [bpf]");
 }
 
+TEST_F(KernelSymbolsTest, ReadsAgainAtOnceForAnUnknownAddressIfAModuleCame) {
+  EXPECT_EQ(Text(0xffffffff81002000, 100 * kSecond), "io_pin_pages+0x0");
+  Kallsyms(std::string(kKallsyms) + "ffffffffc0b00000 t rxe_init\t[rxe]\n");
+  EXPECT_EQ(Text(0xffffffffc0b00004, 101 * kSecond), "0xffffffffc0b00004");
+  Modules(std::string(kModules) + "rxe 8192 0 - Live 0xffffffffc0b00000\n");
+  EXPECT_EQ(Text(0xffffffffc0b00004, 102 * kSecond), "rxe_init+0x4 [rxe]");
+}
+
 TEST_F(KernelSymbolsTest, DoesNotReadAgainForAnAddressOfAProcess) {
   EXPECT_EQ(Text(0x1000, 0), "0x1000");
   Kallsyms("ffffffff81002000 T other\n");
