@@ -133,6 +133,9 @@ using Udmabuf = Claims;
 using OwnUdmabuf = OwnDaemonTest;
 using Hugetlb = Claims;
 
+// For kernels that clone the buffers of a ring.
+using ClonedRing = Claims;
+
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
   ASSERT_EQ(ReadPinCounters().outstanding(), 4097u);
@@ -189,13 +192,22 @@ TEST_F(Claims, AHugePageOfWhichTwentyThreePagesAreRegisteredIsHeld) {
                   {kPagesPerHugePage, references});
 }
 
+// All pages of the workload, and no other, are held by it alone, and one of
+// these functions of the kernel's subsystem has pinned them.
+void ExpectAllHeldThrough(const Workload& workload,
+                          const std::string& subsystem,
+                          const std::set<std::string>& call_sites) {
+  ExpectAllHeldBy(workload.pid(), workload.pfns());
+  const Json owners = OwnersOf(workload.pid(), FreshOwners());
+  ASSERT_EQ(owners.size(), 1u) << owners;
+  EXPECT_EQ(owners[0].at("subsystem"), subsystem) << owners;
+  EXPECT_TRUE(call_sites.contains(owners[0].at("call_site"))) << owners;
+}
+
 TEST_F(Claims, MemoryOfAnXdpSocketIsHeld) {
   {
-    Workload workload({"pin-xdp", "--pages", "1023"});
-    ExpectAllHeldBy(workload.pid(), workload.pfns());
-    const Json owners = OwnersOf(workload.pid(), FreshOwners());
-    ASSERT_EQ(owners.size(), 1u) << owners;
-    EXPECT_EQ(owners[0].at("subsystem"), "af_xdp") << owners;
+    const Workload workload({"pin-xdp", "--pages", "1023"});
+    ExpectAllHeldThrough(workload, "af_xdp", {"xdp_umem_create"});
   }
   // A worker releases them, without us being told.
   ExpectNobodyHoldsAnything();
@@ -423,24 +435,45 @@ TEST_F(Claims, HugePagesFreedByOneAndPinnedByAnotherAreTheOthers) {
                   {kPagesPerHugePage, ReadPinCounters().outstanding() / 23});
 }
 
+// The pins of a ring that a process left to its child are, as far as can be
+// told, of the one that took them and has ended.
+void ExpectPassedOn(std::vector<std::string> options) {
+  options.insert(options.begin(),
+                 {"pin-iouring", "--pages", "23", "--pass-ring"});
+  Workload workload(options);
+  workload.WaitForEnd();
+  const pid_t pinner = workload.held().at("pinner_pid");
+  ASSERT_EQ(ReadPinCounters().outstanding(), 23u);
+  const Json owners = FreshOwners();
+  EXPECT_EQ(HoldersIn(owners),
+            (Holders{{pinner, {{kProbable, Pins{23, 23}}}}}));
+  EXPECT_EQ(AttributionsIn(owners),
+            (Attributions{{{kProbable, "claimant_ended"}, Pins{23, 23}}}));
+  EXPECT_EQ(OwnersOf(pinner, owners).at(0).at("process").at("ended"), true);
+  workload.Release();
+  WaitForNoPins();
+}
+
 TEST_F(Claims, ARingThatWasPassedOnIsNoLivingProcesssDoing) {
-  for (const bool shared : {false, true}) {
-    std::vector<std::string> argv = {"pin-iouring", "--pages", "23",
-                                     "--pass-ring"};
-    if (shared) argv.push_back("--memfd");
-    Workload workload(argv);
-    workload.WaitForEnd();
-    const pid_t pinner = workload.held().at("pinner_pid");
-    ASSERT_EQ(ReadPinCounters().outstanding(), 23u);
-    const Json owners = FreshOwners();
-    EXPECT_EQ(HoldersIn(owners),
-              (Holders{{pinner, {{kProbable, Pins{23, 23}}}}}));
-    EXPECT_EQ(AttributionsIn(owners),
-              (Attributions{{{kProbable, "claimant_ended"}, Pins{23, 23}}}));
-    EXPECT_EQ(OwnersOf(pinner, owners).at(0).at("process").at("ended"), true);
-    workload.Release();
-    WaitForNoPins();
-  }
+  ExpectPassedOn({});
+  ExpectPassedOn({"--memfd"});
+}
+
+TEST_F(ClonedRing, BuffersAreHeldByWhoRegisteredThemWithAnotherRing) {
+  Workload workload({"pin-iouring", "--pages", "1023", "--clone"});
+  ExpectAllHeldThrough(workload, "io_uring", {"io_pin_pages"});
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+TEST_F(ClonedRing, HugePagesAreHeldOnce) {
+  Workload workload({"pin-iouring", "--thp", "--pages", "3", "--clone"});
+  ASSERT_EQ(ReadPinCounters().outstanding(), 3u);
+  ExpectAllHeldBy(workload.pid(), workload.pfns(), {kPagesPerHugePage, 1});
+}
+
+TEST_F(ClonedRing, ThatWasPassedOnIsNoLivingProcesssDoing) {
+  ExpectPassedOn({"--clone"});
+  ExpectPassedOn({"--clone", "--memfd"});
 }
 
 // Starts a holder that gets this pid. Others start processes, too.

@@ -22,6 +22,7 @@ struct Options {
   std::string share_with;
   std::string name;
   size_t registrations = 1;
+  bool clone = false;
   bool pass_ring = false;
   bool linger = false;
 };
@@ -59,6 +60,9 @@ Options Parse(int argc, char** argv) {
   app.add_option("--registrations", options.registrations,
                  "Rings that each register the same memory")
       ->check(CLI::Range(1, 16));
+  app.add_flag("--clone", options.clone,
+               "Clone the buffers of each ring into another and let go of the "
+               "first (Linux v6.12 and later)");
   app.add_option("--comm", options.name, "Name to go by");
   app.add_flag("--pass-ring", options.pass_ring,
                "Hand the ring to a child, which holds it, and exit; reports "
@@ -107,6 +111,8 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < options.registrations; ++i)
     rings.push_back(
         std::make_unique<FixedBuffers>(data, nr_registered * kPageSize));
+  if (options.clone)
+    for (const auto& ring : rings) ring->MoveToClone();
   const std::vector<uint64_t> pinned = read_pfns();
 
   Json line{{"workload", "pin-iouring"},

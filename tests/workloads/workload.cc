@@ -27,6 +27,7 @@ constexpr uint64_t kKpfCompoundHead = 1ULL << 15;
 constexpr uint64_t kKpfHuge = 1ULL << 17;
 constexpr uint64_t kKpfThp = 1ULL << 22;
 constexpr size_t kMaxFixedBufferSize = 1ULL << 30;
+constexpr unsigned kRegisterCloneBuffers = 30;  // newer than our headers
 
 volatile sig_atomic_t stop_requested = 0;
 
@@ -64,6 +65,13 @@ uint64_t ReadPresentEntry(int pagemap, const char* page) {
   }
   Fail("read /proc/self/pagemap",
        "a page does not stay present; is memory short?", EAGAIN);
+}
+
+io_uring MakeRing() {
+  io_uring ring{};
+  if (const int ret = io_uring_queue_init(1, &ring, 0); ret < 0)
+    Fail("io_uring_setup", "is /proc/sys/kernel/io_uring_disabled set?", -ret);
+  return ring;
 }
 
 }  // namespace
@@ -208,9 +216,7 @@ size_t CountDifferences(const std::vector<uint64_t>& a,
   return differences;
 }
 
-FixedBuffers::FixedBuffers(char* data, size_t size) {
-  if (const int ret = io_uring_queue_init(1, &ring_, 0); ret < 0)
-    Fail("io_uring_setup", "is /proc/sys/kernel/io_uring_disabled set?", -ret);
+FixedBuffers::FixedBuffers(char* data, size_t size) : ring_(MakeRing()) {
   std::vector<iovec> buffers;
   for (size_t at = 0; at < size; at += kMaxFixedBufferSize)
     buffers.push_back({data + at, std::min(kMaxFixedBufferSize, size - at)});
@@ -225,6 +231,18 @@ FixedBuffers::FixedBuffers(char* data, size_t size) {
                           "page could not leave ZONE_MOVABLE"
                         : "does the kernel accept this kind of memory?",
          -ret);
+}
+
+void FixedBuffers::MoveToClone() {
+  io_uring clone = MakeRing();
+  // struct io_uring_clone_buffers: only its first field, the ring to clone, has
+  // to be set for all buffers.
+  const uint32_t all_buffers_of[8] = {static_cast<uint32_t>(ring_.ring_fd)};
+  if (syscall(SYS_io_uring_register, clone.ring_fd, kRegisterCloneBuffers,
+              all_buffers_of, 1) != 0)
+    Fail("clone io_uring buffers", "needs Linux v6.12");
+  Unregister();
+  ring_ = clone;
 }
 
 void FixedBuffers::Unregister() {

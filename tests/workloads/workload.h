@@ -82,6 +82,10 @@ class FixedBuffers {
   FixedBuffers(const FixedBuffers&) = delete;
   FixedBuffers& operator=(const FixedBuffers&) = delete;
 
+  // Clones the buffers into a second ring and lets the first go: the pins are
+  // the same, of a ring that never asked for pages.
+  void MoveToClone();
+
   // The pins are gone when this returns.
   void Unregister();
 
@@ -89,7 +93,7 @@ class FixedBuffers {
   uint64_t register_ns() const { return register_ns_; }
 
  private:
-  io_uring ring_{};
+  io_uring ring_;
   size_t nr_buffers_ = 0;
   uint64_t register_ns_ = 0;
 };
