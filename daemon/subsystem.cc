@@ -56,6 +56,7 @@ constexpr Rule kByFunction[] = {
     {"pfn_reader_", "iommufd"},
     {"iommufd_", "iommufd"},
     {"ib_umem_", "rdma"},
+    {"__ib_umem_", "rdma"},
     {"ib_uverbs_", "rdma"},
     {"xdp_umem_", "af_xdp"},
     {"udmabuf_", "udmabuf"},

@@ -17,7 +17,7 @@ from .kernel import Kernel
 # module that is built in, or that a kernel lacks, is no error here.
 DEFAULT = ("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "virtio_mem", "virtio_balloon",
            "nvme", "loop", "null_blk", "brd", "zram", "ext4", "xfs", "udmabuf", "vhost_net", "tun",
-           "veth", "vfio", "vfio_pci", "vfio_iommu_type1", "iommufd", "rdma_rxe", "rdma_ucm",
+           "veth", "vfio", "vfio_pci", "vfio_iommu_type1", "iommufd", "rdma_rxe", "crc32_generic", "rdma_ucm",
            "ib_uverbs", "xsk_diag", "dax_hmem", "device_dax", "kmem")
 
 

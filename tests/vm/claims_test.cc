@@ -135,6 +135,8 @@ using Hugetlb = Claims;
 
 // For kernels that clone the buffers of a ring.
 using ClonedRing = Claims;
+// With the program rdma, for kernels that have rdma_rxe.
+using Rdma = Claims;
 
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
@@ -211,6 +213,35 @@ TEST_F(Claims, MemoryOfAnXdpSocketIsHeld) {
   }
   // A worker releases them, without us being told.
   ExpectNobodyHoldsAnything();
+}
+
+// What `argv` prints.
+std::string OutputOf(const std::vector<std::string>& argv) {
+  Process process(argv);
+  const std::string text = process.ReadAll(seconds(10));
+  if (process.Wait(seconds(10)) != 0) Fail(argv[0] + ": " + process.Errors());
+  return text;
+}
+
+// Makes the first RDMA device, which needs no hardware, if it is not there.
+void MakeRdmaDevice() {
+  if (!OutputOf({"rdma", "link"}).empty()) return;
+  OutputOf({"modprobe", "-a", "rdma_rxe", "ib_uverbs"});
+  OutputOf({"rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "lo"});
+}
+
+TEST_F(Rdma, AMemoryRegionIsHeld) {
+  MakeRdmaDevice();
+  Workload workload({"pin-rdma", "--pages", "1023"});
+  ExpectAllHeldThrough(workload, "rdma", {"ib_umem_get", "__ib_umem_get_va"});
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+TEST_F(Rdma, NothingIsLeftOfAMemoryRegionWhoseOwnerIsKilled) {
+  MakeRdmaDevice();
+  Workload workload({"pin-rdma", "--pages", "23"});
+  ExpectAllHeldBy(workload.pid(), workload.pfns());
+  workload.Kill();
 }
 
 TEST_F(Hugetlb, ReservedHugePagesAreHeldAsAWhole) {
