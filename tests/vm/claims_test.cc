@@ -21,6 +21,8 @@ constexpr char kOneOf[] = "CERTAINTY_ONE_OF";
 constexpr char kProbable[] = "CERTAINTY_PROBABLE";
 constexpr char kUnattributed[] = "CERTAINTY_UNATTRIBUTED";
 
+constexpr char kPciDevice[] = "0000:00:10.0";
+
 // What `pinwatch top` says after a look at all memory.
 Json FreshOwners() {
   FreshSnapshot();
@@ -137,6 +139,8 @@ using Hugetlb = Claims;
 using ClonedRing = Claims;
 // With the program rdma, for kernels that have rdma_rxe.
 using Rdma = Claims;
+// With an IOMMU and a device behind it that no driver wants.
+using Vfio = Claims;
 
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
@@ -240,6 +244,23 @@ TEST_F(Rdma, AMemoryRegionIsHeld) {
 TEST_F(Rdma, NothingIsLeftOfAMemoryRegionWhoseOwnerIsKilled) {
   MakeRdmaDevice();
   Workload workload({"pin-rdma", "--pages", "23"});
+  ExpectAllHeldBy(workload.pid(), workload.pfns());
+  workload.Kill();
+}
+
+std::vector<std::string> PinVfio(const std::string& pages) {
+  OutputOf({"modprobe", "-a", "vfio_pci", "vfio_iommu_type1"});
+  return {"pin-vfio", "--pages", pages, "--device", kPciDevice};
+}
+
+TEST_F(Vfio, MemoryMappedForADeviceIsHeld) {
+  Workload workload(PinVfio("1023"));
+  ExpectAllHeldThrough(workload, "vfio", {"vaddr_get_pfn", "vaddr_get_pfns"});
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+TEST_F(Vfio, NothingIsLeftOfAMappingWhoseOwnerIsKilled) {
+  Workload workload(PinVfio("23"));
   ExpectAllHeldBy(workload.pid(), workload.pfns());
   workload.Kill();
 }
