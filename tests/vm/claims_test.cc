@@ -5,6 +5,7 @@
 // one with a wrong name is, anywhere.
 #include <poll.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <set>
@@ -141,6 +142,8 @@ using ClonedRing = Claims;
 using Rdma = Claims;
 // With an IOMMU and a device behind it that no driver wants.
 using Vfio = Claims;
+// With memory that is CMA's in kernels that have it.
+using CmaClaims = Claims;
 
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
@@ -526,6 +529,28 @@ TEST_F(ClonedRing, HugePagesAreHeldOnce) {
 TEST_F(ClonedRing, ThatWasPassedOnIsNoLivingProcesssDoing) {
   ExpectPassedOn({"--clone"});
   ExpectPassedOn({"--clone", "--memfd"});
+}
+
+size_t CountWithin(const CmaArea& area, const std::vector<uint64_t>& pfns) {
+  return static_cast<size_t>(std::ranges::count_if(pfns, [&](uint64_t pfn) {
+    return area.start_pfn <= pfn && pfn < area.start_pfn + area.nr_pages;
+  }));
+}
+
+TEST_F(CmaClaims, PagesLeaveCmaBeforeTheyArePinnedForLong) {
+  const CmaArea area = ReadCmaArea();
+  // As many as are not all to be had of what CPUs keep to themselves.
+  Workload workload({"pin-iouring", "--pages", "40961"});
+  const std::vector<uint64_t> before = workload.held().at("pfns_before");
+  ASSERT_GT(CountWithin(area, before), 1023u);
+  EXPECT_EQ(CountWithin(area, workload.pfns()), 0u);
+  EXPECT_GE(workload.held().at("moved_pages"), CountWithin(area, before));
+  ExpectAllHeldBy(workload.pid(), workload.pfns());
+  for (const Json& zone : FreshSnapshot().at("zones"))
+    for (const Json& part : zone.at("migratetypes"))
+      EXPECT_TRUE(part.at("migratetype") != "cma" ||
+                  part.at("confirmed").at("pages") == 0)
+          << part;
 }
 
 // Starts a holder that gets this pid. Others start processes, too.

@@ -100,6 +100,16 @@ std::string TryRead(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// The kernel's messages since it booted.
+std::string ReadKernelLog() {
+  std::string log(1 << 20, '\0');
+  constexpr int kReadAll = 3;
+  const int size = klogctl(kReadAll, log.data(), static_cast<int>(log.size()));
+  Require(size > 0, "read the kernel's log");
+  log.resize(static_cast<size_t>(size));
+  return log;
+}
+
 Sample ParseSample(const std::string& line) {
   static const std::regex kSample(
       R"(([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (-?[0-9.]+(?:e[+-]?[0-9]+)?|NaN|[+-]Inf))");
@@ -359,6 +369,7 @@ std::vector<ZoneSpan> ReadZones() {
     if (parts[1] == "start_pfn") zone.start_pfn = value;
     if (parts[1] == "pages free" || parts[1] == "count")
       zone.free_pages += value;
+    if (parts[1] == "count") zone.batched_pages += value;
   }
   std::erase_if(zones, [](auto& zone) { return zone.present_pages == 0; });
   return zones;
@@ -488,11 +499,7 @@ uint64_t CountPagesWithFlag(int bit) {
 std::map<ZoneId, uint64_t> ReadUnavailablePages() {
   static const std::regex kLine(
       R"(On node (\d+), zone +(\w+): (\d+) pages in unavailable ranges)");
-  std::string log(1 << 20, '\0');
-  constexpr int kReadAll = 3;
-  const int size = klogctl(kReadAll, log.data(), static_cast<int>(log.size()));
-  Require(size > 0, "read the kernel's log");
-  log.resize(static_cast<size_t>(size));
+  const std::string log = ReadKernelLog();
   std::map<ZoneId, uint64_t> pages;
   for (std::sregex_iterator line(log.begin(), log.end(), kLine), end;
        line != end; ++line)
@@ -518,6 +525,16 @@ bool DirectReadsPin() {
       {"odirect-loop", "--device", kSlowDisk, "--pages", "1", "--count", "1"})
       .Release();
   return ReadPinCounters().acquired != before;
+}
+
+CmaArea ReadCmaArea() {
+  static const std::regex kLine(R"(cma: Reserved (\d+) MiB at 0x([0-9a-f]+))");
+  const std::string log = ReadKernelLog();
+  std::smatch parts;
+  if (!std::regex_search(log, parts, kLine))
+    Fail("the kernel's log has no area of CMA");
+  return {std::stoull(parts[2], nullptr, 16) / kPageBytes,
+          std::stoull(parts[1]) * (1 << 20) / kPageBytes};
 }
 
 std::unique_ptr<Process> HoldSomeBlockOffline() {

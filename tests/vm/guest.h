@@ -157,7 +157,8 @@ struct ZoneSpan {
   uint64_t spanned_pages = 0;
   uint64_t present_pages = 0;
   uint64_t managed_pages = 0;
-  uint64_t free_pages = 0;  // on per-CPU lists, too
+  uint64_t free_pages = 0;     // on per-CPU lists, too
+  uint64_t batched_pages = 0;  // of these, on per-CPU lists
 };
 
 // The zones that have pages, from /proc/zoneinfo.
@@ -220,6 +221,14 @@ uint64_t CountPagesWithFlag(int bit);
 // Pages of holes that got a struct page at boot, as the kernel's log has them:
 // each is in the zone that comes after it.
 std::map<ZoneId, uint64_t> ReadUnavailablePages();
+
+// The memory that the kernel's argument cma= has set aside, from its log.
+struct CmaArea {
+  uint64_t start_pfn = 0;
+  uint64_t nr_pages = 0;
+};
+
+CmaArea ReadCmaArea();
 
 // What pinwatch says.
 

@@ -9,6 +9,8 @@ namespace pinwatch::guest {
 namespace {
 
 using Pages = GuestTest;
+// With memory that is CMA's in kernels that have it.
+using CmaPages = GuestTest;
 
 // Bits of /proc/kpageflags.
 constexpr int kHuge = 17;
@@ -60,6 +62,24 @@ TEST_F(Pages, FreePagesAreThoseOfTheKernelsLists) {
         << zone.id.second << ": " << free << " by the census, "
         << zone.free_pages << " by zoneinfo";
   }
+}
+
+TEST_F(CmaPages, PagesOfCmaAreThoseThatTheKernelSetAside) {
+  const Json snapshot = FreshSnapshot();
+  uint64_t pages = 0, free = 0, batched = 0;
+  for (const Json& zone : snapshot.at("zones"))
+    for (const Json& part : zone.at("migratetypes")) {
+      if (part.at("migratetype") != "cma") continue;
+      for (const Json& count : part.at("classes"))
+        pages += count.get<uint64_t>();
+      free += part.at("classes").at("free").get<uint64_t>();
+    }
+  EXPECT_EQ(pages, ReadCmaArea().nr_pages);
+  // nr_free_cma leaves out what CPUs keep to themselves.
+  for (const ZoneSpan& zone : ReadZones()) batched += zone.batched_pages;
+  const uint64_t nr_free_cma = ReadVmstat("nr_free_cma");
+  EXPECT_LE(nr_free_cma, free + kNoisePages);
+  EXPECT_LE(free, nr_free_cma + batched + kNoisePages);
 }
 
 TEST_F(Pages, HugePagesOfHugetlbfsAreInAClassOfTheirOwn) {
