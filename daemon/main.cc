@@ -109,6 +109,17 @@ void AddOptions(CLI::App& app, Options& options) {
                  "long is a suspected leak")
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();
+  app.add_option("--claims.max-bytes", options.claims.max_chunk_bytes,
+                 "Most memory for claims; by default half of the service's "
+                 "memory limit");
+  app.add_option("--claims.max-owners", options.claims.max_owners,
+                 "Most processes by call site and kind of pin")
+      ->check(CLI::Range(1, PINWATCH_MAX_OWNERS))
+      ->capture_default_str();
+  app.add_option("--claims.max-runs", options.claims.max_runs,
+                 "Most runs of neighbouring pages whose claims have no table")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -219,7 +230,7 @@ int Run(const Options& options) {
   ClaimOptions claims = options.claims;
   // Tables of claims are memory of ours, since Linux v5.11.
   if (const auto limit = ReadMemoryLimit("")) {
-    claims.max_chunk_bytes = *limit / 2;
+    claims.max_chunk_bytes = std::min(claims.max_chunk_bytes, *limit / 2);
     spdlog::info("memory limit={} for tables of claims={}", *limit,
                  claims.max_chunk_bytes);
   }

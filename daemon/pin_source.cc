@@ -125,6 +125,7 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->foll_pin = layout.foll_pin;
   bpf_map__set_max_entries(programs.maps.claim_chunks,
                            std::max(kMinSections, 2 * nr_sections));
+  bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
   for (const std::string& program : source->doors_.programs)
@@ -144,7 +145,7 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   if (bpf_prog_test_run_opts(bpf_program__fd(programs.progs.pin_setup), &run) ||
       run.retval)
     return absl::InternalError("read where the kernel's page structs are");
-  if (absl::Status status = source->FillFreeOwners(); !status.ok())
+  if (absl::Status status = source->FillFreeOwners(options.max_owners); !status.ok())
     return status;
   source->table_.SetShortClaims(
       reinterpret_cast<uint64_t*>(programs.bss->short_claims));
@@ -197,8 +198,8 @@ int PinSource::Govern(const GovernorState& state) {
   return error;
 }
 
-absl::Status PinSource::FillFreeOwners() {
-  for (uint32_t index = 1; index <= PINWATCH_MAX_OWNERS; ++index)
+absl::Status PinSource::FillFreeOwners(uint32_t nr_owners) {
+  for (uint32_t index = 1; index <= nr_owners; ++index)
     if (bpf_map_update_elem(bpf_map__fd(programs_->maps.free_owners), nullptr,
                             &index, BPF_ANY))
       return absl::ErrnoToStatus(errno, "fill the queue of owners");

@@ -26,6 +26,8 @@ struct ClaimOptions {
   // Memory for tables of claims that are made before any is asked for.
   uint64_t chunk_bytes_at_start = 16 << 20;
   uint64_t max_chunk_bytes = UINT64_MAX;  // for all tables
+  uint32_t max_owners = PINWATCH_MAX_OWNERS;
+  uint32_t max_runs = 16384;  // of pages whose claims have no table
 };
 
 // The programs that record claims on pinned pages, and their maps.
@@ -78,7 +80,7 @@ class PinSource {
 
   static void Destroy(pin_bpf* programs);
   static void FreeRing(ring_buffer* ring);
-  absl::Status FillFreeOwners();
+  absl::Status FillFreeOwners(uint32_t nr_owners);
   absl::StatusOr<Chunk> MakeChunk();
   absl::Status ReadTotals(ClaimTotals& totals);
   void ReadOwners(Timestamp now);
