@@ -37,6 +37,14 @@ const volatile __u32 foll_pin = 0x40000;
 volatile __u32 short_calls_unsampled = 200;
 #define PINWATCH_SAMPLE 64
 
+/*
+ * A daemon may attach programs of a new make to the maps of older ones that are
+ * still attached: those record whose generation lies in between. It raises the
+ * newest first, so that no call is missed.
+ */
+const volatile __u32 generation;
+__u32 oldest_active, newest_active;
+
 extern const void vmemmap_base __ksym __weak;
 extern const void pin_user_pages __ksym __weak;
 
@@ -801,7 +809,7 @@ static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 lo
 		.long_term = long_term,
 	};
 
-	if (returned <= 0)
+	if (returned <= 0 || generation < oldest_active || generation > newest_active)
 		return 0;
 	return pin_returned(call, pages_arg, mm_arg, nr_args, bounded);
 }

@@ -152,25 +152,34 @@ void Aggregator::AddLook(BlockLook look) {
 
 std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
                                                 ClaimReading reading) {
-  const ClaimTotals before = claims_.value_or(ClaimTotals{});
   const ClaimTotals& now = reading.totals;
-  if (now.lost_long_term > before.lost_long_term)
+  const uint64_t short_term_losses =
+      now.short_term_skipped + now.lost_busy + now.lost_owners;
+  if (!claims_) gaps_ = reading.gaps_at_start;
+  if (now.lost_long_term > gaps_.long_term_losses)
     gaps_.long_term_ns = time.monotonic_ns;
   const bool misses_doors = !reading.doors_not_followed.empty();
   if (misses_doors_ && !misses_doors) gaps_.long_term_ns = time.monotonic_ns;
   misses_doors_ = misses_doors;
-  if (now.short_term_skipped + now.lost_busy + now.lost_owners >
-      before.short_term_skipped + before.lost_busy + before.lost_owners)
+  if (short_term_losses > gaps_.short_term_losses)
     gaps_.short_term_ns = time.monotonic_ns;
+  gaps_.long_term_losses = now.lost_long_term;
+  gaps_.short_term_losses = short_term_losses;
   claims_ = now;
   return owner_book_.Update(reading.owners);
+}
+
+ClaimGaps Aggregator::claim_gaps() const {
+  ClaimGaps gaps = gaps_;
+  if (misses_doors_) gaps.long_term_ns = INT64_MAX;
+  return gaps;
 }
 
 void Aggregator::SetPaused(std::optional<Timestamp> since, Timestamp now) {
   if (paused_since_ && !since) {
     paused_ns_ += now.monotonic_ns - paused_since_->monotonic_ns;
-    gaps_ = {.long_term_ns = now.monotonic_ns,
-             .short_term_ns = now.monotonic_ns};
+    gaps_.long_term_ns = now.monotonic_ns;
+    gaps_.short_term_ns = now.monotonic_ns;
   }
   paused_since_ = since;
   growth_watch_.Clear();

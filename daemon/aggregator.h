@@ -54,6 +54,8 @@ class Aggregator {
   // The result are owners that are new: add them to owner_book().
   std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);
   OwnerBook& owner_book() { return owner_book_; }
+  // For who takes the claims over: he does not know what is missed now.
+  ClaimGaps claim_gaps() const;
 
   // Everything known of one memory block. NotFound when there is no such.
   absl::StatusOr<BlockReport> Explain(uint64_t block_id, Timestamp now) const;

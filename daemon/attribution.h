@@ -12,13 +12,6 @@
 
 namespace pinwatch {
 
-// Until when pins may have been taken without leaving a claim. A claim made
-// before may be of a holder who has been replaced unnoticed since.
-struct ClaimGaps {
-  int64_t long_term_ns = INT64_MIN;  // CLOCK_MONOTONIC
-  int64_t short_term_ns = INT64_MIN;
-};
-
 // Who holds pages, by their claims and by what their struct pages say.
 struct Attribution {
   Certainty certainty = Certainty::kUnattributed;

@@ -199,7 +199,22 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     counters.source =
         "nr_foll_pin_* in sysfs, which lags by up to 125 a CPU each way";
   }
+  source->facts_.push_back(source->KeptClaimsFact(claim_options, claims));
   return source;
+}
+
+// Whether claims outlive the daemon.
+Fact BpfSource::KeptClaimsFact(const ClaimOptions& options,
+                               const absl::Status& claims) const {
+  const absl::StatusOr<std::string> keeping = pins_ ? pins_->keeping() : claims;
+  Fact fact = MakeFact("kept_claims", keeping.value_or(""), keeping.status());
+  if (absl::IsCancelled(options.kept.status())) {
+    fact.reason = "claims end with pinwatchd, which was given no --bpf.dir";
+    fact.by_choice = true;
+  } else if (options.kept.ok() && fact.observable) {
+    fact.reason = (*options.kept)->refused();
+  }
+  return fact;
 }
 
 absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
@@ -337,6 +352,10 @@ absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {
 
 void BpfSource::ForgetOwners(const std::vector<uint32_t>& ended) {
   if (pins_) pins_->ForgetOwners(ended);
+}
+
+void BpfSource::KeepGaps(const ClaimGaps& gaps) {
+  if (pins_) pins_->KeepGaps(gaps);
 }
 
 absl::Status BpfSource::DetachHooks() {

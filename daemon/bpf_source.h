@@ -43,6 +43,7 @@ class BpfSource : public Source {
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
   void ForgetOwners(const std::vector<uint32_t>& ended) override;
   absl::Status Govern(const GovernorState& state) override;
+  void KeepGaps(const ClaimGaps& gaps) override;
   absl::Status DetachHooks() override;
   absl::Status AttachHooks() override;
   std::vector<int> ready_fds() const override;
@@ -60,6 +61,8 @@ class BpfSource : public Source {
                           const MemoryBlocks& blocks,
                           const ClaimOptions& options);
   absl::Status CheckLayout(const Zoneinfo& zoneinfo);
+  Fact KeptClaimsFact(const ClaimOptions& options,
+                      const absl::Status& claims) const;
   absl::StatusOr<NodeCounterReading> ReadNodeCounter(int nid);
 
   static void DestroyCensus(census_bpf* census);

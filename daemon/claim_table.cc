@@ -383,6 +383,13 @@ void ClaimTable::Age(int64_t now_ns) {
   }
 }
 
+void ClaimTable::TakeOver(int64_t aged_ns, int64_t long_ago_ns,
+                          int64_t now_ns) {
+  aged_ns_ = aged_ns;
+  long_ago_ns_ = long_ago_ns;
+  Age(now_ns);
+}
+
 std::vector<bool> ClaimTable::OwnersWithClaims() const {
   std::vector<bool> owners(PINWATCH_MAX_OWNERS + 1);
   const auto mark = [&](uint64_t owner) {

@@ -64,6 +64,13 @@ class ClaimTable {
   // between are known to have been made by now, and no more.
   void Age(int64_t now_ns);
 
+  // Ages the claims of another daemon, once all are in the table. It did that
+  // last at `aged_ns`; its long_ago_ns() was that.
+  void TakeOver(int64_t aged_ns, int64_t long_ago_ns, int64_t now_ns);
+
+  // When claims without an age of their own had been made by.
+  int64_t long_ago_ns() const { return long_ago_ns_; }
+
   // By owner's index: whether any claim of it is left.
   std::vector<bool> OwnersWithClaims() const;
 

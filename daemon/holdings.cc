@@ -132,12 +132,16 @@ void AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
     same->since = part.since;
 }
 
-// Claims are made to the second; none is older than its owner.
+// Claims are made to the second; none is older than its owner, nor younger than
+// that one's last call.
 Timestamp SinceOf(const Claim& claim, const HoldingRules& rules) {
   const auto owner = rules.book.owners().find(claim.owner);
-  const int64_t first_ns =
-      owner == rules.book.owners().end() ? 0 : owner->second.first.monotonic_ns;
-  const int64_t made_ns = std::max(claim.made_ns, first_ns);
+  int64_t made_ns = claim.made_ns;
+  if (owner != rules.book.owners().end()) {
+    if (!claim.exact)
+      made_ns = std::min(made_ns, owner->second.last.monotonic_ns);
+    made_ns = std::max(made_ns, owner->second.first.monotonic_ns);
+  }
   return {
       .realtime_ns = rules.now.realtime_ns - (rules.now.monotonic_ns - made_ns),
       .monotonic_ns = made_ns};

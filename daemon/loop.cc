@@ -207,6 +207,7 @@ void Loop::ReadClaims() {
          aggregator_.SetClaims(now, *std::move(reading)))
       aggregator_.owner_book().Add(owner,
                                    resolver_.Identify(owner, now.monotonic_ns));
+    source_->KeepGaps(aggregator_.claim_gaps());
     return absl::OkStatus();
   });
 }

@@ -23,6 +23,7 @@
 #include "daemon/doors.h"
 #include "daemon/host_files.h"
 #include "daemon/http.h"
+#include "daemon/kept_state.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/probes.h"
@@ -52,6 +53,7 @@ struct Options {
   double hooks_off_seconds = 60;
   double overdue_seconds = 1;
   double suspect_seconds = 600;
+  std::string bpf_dir;  // empty: claims end with the daemon
   ClaimOptions claims;
 };
 
@@ -120,6 +122,10 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Most runs of neighbouring pages whose claims have no table")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  app.add_option("--bpf.dir", options.bpf_dir,
+                 "Directory of bpffs, such as /sys/fs/bpf/pinwatch, in which "
+                 "claims and what records them outlive pinwatchd, for the next "
+                 "one; without it they end with this one");
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -210,7 +216,8 @@ std::vector<Fact> FileFacts(const absl::Status& zones,
 void LogFacts(const std::vector<Fact>& facts) {
   for (const Fact& fact : facts) {
     if (fact.observable)
-      spdlog::info("fact={} source=\"{}\"", fact.name, fact.source);
+      spdlog::info("fact={} source=\"{}\"{}{}", fact.name, fact.source,
+                   fact.reason.empty() ? "" : " not complete: ", fact.reason);
     else
       spdlog::log(fact.by_choice ? spdlog::level::info : spdlog::level::warn,
                   "fact={} not observable: {}", fact.name, fact.reason);
@@ -234,6 +241,17 @@ int Run(const Options& options) {
     spdlog::info("memory limit={} for tables of claims={}", *limit,
                  claims.max_chunk_bytes);
   }
+  absl::StatusOr<std::unique_ptr<KeptState>> kept =
+      absl::CancelledError("no --bpf.dir");
+  if (!options.bpf_dir.empty()) kept = KeptState::Open(options.bpf_dir);
+  if (absl::IsAlreadyExists(kept.status()))
+    return Fail(kExitUnavailable, kept.status());
+  if (kept.ok())
+    claims.kept = kept->get();
+  else
+    claims.kept = kept.status();
+  const HostInfo host = ReadHostInfo("");
+  claims.boot_id = host.boot_id;
   const std::unique_ptr<BpfSource> source = BpfSource::Open(
       zoneinfo.value_or(Zoneinfo{}), blocks.value_or(MemoryBlocks{}), claims);
 
@@ -256,7 +274,7 @@ int Run(const Options& options) {
        .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); },
        .on_governed = LogGoverned},
       source.get(),
-      Aggregator(ReadHostInfo(""), source->names(), facts, started,
+      Aggregator(host, source->names(), facts, started,
                  {.overdue_ns = ToNs(options.overdue_seconds),
                   .suspect_after_ns = ToNs(options.suspect_seconds)}),
       &published);

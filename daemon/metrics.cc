@@ -592,6 +592,16 @@ constexpr MetricDef kMetrics[] = {
      .type = kGauge,
      .help = "Memory that the tables of claims take, in bytes.",
      .read = OfClaims<&ClaimTotals::chunk_bytes>},
+    {.name = "pinwatch_claim_gap_seconds_total",
+     .type = kCounter,
+     .help = "Seconds in which no program followed the pin functions although "
+             "claims were kept: in a pause, or without pinwatchd where what "
+             "it had attached was gone. Pins of that time have no claim.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.claims)
+             emit(Seconds(s.snapshot.claims->unattached_ns));
+         }},
 
     {.name = "pinwatch_migrate_attempts_total",
      .type = kCounter,

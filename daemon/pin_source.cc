@@ -3,16 +3,20 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "bpf/pin.skel.h"
+#include "daemon/clock.h"
 
 namespace pinwatch {
 namespace {
@@ -85,6 +89,20 @@ void ForEach(const bpf_map* map, Visit visit) {
   }
 }
 
+// What programs leave in these is of no use to those that come after them.
+const std::set<std::string> kOwnMaps = {"pin_bpf_rodata", "scratch"};
+
+uint64_t RecursionMisses(const std::vector<Hook>& hooks) {
+  uint64_t misses = 0;
+  for (const Hook& hook : hooks) {
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(hook.program, &info, &size) == 0)
+      misses += info.recursion_misses;
+  }
+  return misses;
+}
+
 int IgnoreNews(void*, void*, size_t) { return 0; }
 
 }  // namespace
@@ -92,6 +110,7 @@ int IgnoreNews(void*, void*, size_t) { return 0; }
 PinSource::PinSource() = default;
 
 PinSource::~PinSource() {
+  Close(hooks_);
   for (const Chunk& chunk : chunks_) {
     munmap(chunk.memory, sizeof(claim_chunk));
     close(chunk.fd);
@@ -128,72 +147,256 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
-  for (const std::string& program : source->doors_.programs)
-    bpf_program__set_autoload(
-        bpf_object__find_program_by_name(programs.obj, program.c_str()), true);
   if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
         "all are switched off");
-  bpf_program__set_autoload(programs.progs.pin_setup, true);
+  if (absl::Status status = source->Start(options); !status.ok()) return status;
+  return source;
+}
+
+// What it takes for programs to be the same once they are loaded.
+uint64_t PinSource::Build() const {
+  size_t size = 0;
+  const auto* object = static_cast<const char*>(pin_bpf::elf_bytes(&size));
+  return Fingerprint(absl::StrCat(
+      absl::string_view(object, size),
+      absl::string_view(reinterpret_cast<const char*>(programs_->rodata),
+                        sizeof(*programs_->rodata)),
+      absl::StrJoin(doors_.programs, " "), " ", libbpf_version_string()));
+}
+
+absl::Status PinSource::Start(const ClaimOptions& options) {
+  const uint64_t build = Build();
+  std::vector<Hook> replaced;
+  bool taken_over = false;
+  if (options.kept.ok())
+    kept_ = *options.kept;
+  else
+    keeping_ = options.kept.status();
+  own_words_.schema = SchemaOf(programs_->obj, kOwnMaps);
+  options.boot_id.copy(own_words_.boot_id, sizeof(own_words_.boot_id) - 1);
+  if (kept_) {
+    absl::StatusOr<bool> taken =
+        kept_->TakeOverMaps(programs_->obj, kOwnMaps, own_words_);
+    if (!taken.ok()) return taken.status();
+    taken_over = *taken;
+  }
+  if (taken_over) {
+    words_ = kept_->words();
+    replaced = TakeOverHooks(build);
+  }
+  const bool attached = !hooks_.empty();
+  if (absl::Status status = Load(!attached); !status.ok()) return status;
+  const int64_t alive_ns = static_cast<int64_t>(programs_->bss->pin_now_ns);
+  if (!taken_over)
+    if (absl::Status status = FillFreeOwners(options.max_owners); !status.ok())
+      return status;
+  if (!attached)
+    if (absl::Status status = Install(build, taken_over); !status.ok())
+      return status;
+  words_->recursion_misses += RecursionMisses(replaced);
+  Close(replaced);
+  if (kept_ && !taken_over) {
+    if (absl::Status status = kept_->KeepWords(own_words_); !status.ok())
+      StopKeeping(status);
+    else
+      words_ = kept_->words();
+  }
+  if (kept_) {
+    // Also what a start that was killed has left.
+    kept_->RemoveAllGenerationsBut(generation_);
+    keeping_ = absl::StrCat("BPF maps and links in ", kept_->path());
+  }
+  return taken_over ? TakeOverClaims(alive_ns) : absl::OkStatus();
+}
+
+// The kept hooks become ours if our programs would be the same; otherwise they
+// are the result.
+std::vector<Hook> PinSource::TakeOverHooks(uint64_t build) {
+  using Bss = std::remove_pointer_t<decltype(pin_bpf::bss)>;
+  const uint32_t zero = 0;
+  std::vector<char> value(bpf_map__value_size(programs_->maps.bss));
+  const auto& bss = *reinterpret_cast<const Bss*>(value.data());
+  if (value.size() < sizeof(Bss) ||
+      bpf_map_lookup_elem(bpf_map__fd(programs_->maps.bss), &zero,
+                          value.data()))
+    return {};
+  std::vector<Hook> hooks = kept_->TakeOverHooks(bss.oldest_active);
+  // Their last sign of life.
+  if (hooks.empty() && !words_->unattached_since_ns)
+    words_->unattached_since_ns = static_cast<int64_t>(bss.pin_now_ns);
+  generation_ = bss.oldest_active;
+  if (!hooks.empty() && kept_->IsOfBuild(generation_, build)) {
+    hooks_ = std::exchange(hooks, {});
+    NoteAttached();
+  } else {
+    generation_ = kept_->NextGeneration();
+  }
+  return hooks;
+}
+
+// Without programs where those are attached already that another has loaded.
+absl::Status PinSource::Load(bool programs_too) {
+  pin_bpf& programs = *programs_;
+  programs.rodata->generation = generation_;
+  if (programs_too)
+    for (const std::string& program : doors_.programs)
+      bpf_program__set_autoload(
+          bpf_object__find_program_by_name(programs.obj, program.c_str()),
+          true);
+  bpf_program__set_autoload(programs.progs.pin_setup, programs_too);
+  bpf_map__set_autocreate(programs.maps.scratch, programs_too);
   if (const int error = pin_bpf__load(&programs))
     return absl::ErrnoToStatus(
         -error,
         "the kernel refuses the programs on the pin functions (--log.level "
         "debug shows its reasons)");
   LIBBPF_OPTS(bpf_test_run_opts, run);
-  if (bpf_prog_test_run_opts(bpf_program__fd(programs.progs.pin_setup), &run) ||
-      run.retval)
+  if (programs_too && (bpf_prog_test_run_opts(
+                           bpf_program__fd(programs.progs.pin_setup), &run) ||
+                       run.retval))
     return absl::InternalError("read where the kernel's page structs are");
-  if (absl::Status status = source->FillFreeOwners(options.max_owners); !status.ok())
-    return status;
-  source->table_.SetShortClaims(
+  table_.SetShortClaims(
       reinterpret_cast<uint64_t*>(programs.bss->short_claims));
-  source->table_.SetVintages(
-      reinterpret_cast<uint64_t*>(programs.bss->claim_vintages));
-  source->news_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news),
-                                       IgnoreNews, nullptr, nullptr));
-  if (!source->news_) return absl::ErrnoToStatus(errno, "open the ring buffer");
-  if (const int error = pin_bpf__attach(&programs))
-    return absl::ErrnoToStatus(-error, "attach to the pin functions");
-  return source;
+  table_.SetVintages(reinterpret_cast<uint64_t*>(programs.bss->claim_vintages));
+  // Another governor's is of no use.
+  programs.data->short_calls_unsampled = kShortCallsUnsampled;
+  news_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), IgnoreNews,
+                               nullptr, nullptr));
+  if (!news_) return absl::ErrnoToStatus(errno, "open the ring buffer");
+  return absl::OkStatus();
 }
 
-void PinSource::Detach() { pin_bpf__detach(programs_.get()); }
+// Puts the programs that were loaded on their doors, in the place of others if
+// there are some.
+absl::Status PinSource::Install(uint64_t build, bool taken_over) {
+  for (const std::string& name : doors_.programs) {
+    const int fd = bpf_program__fd(
+        bpf_object__find_program_by_name(programs_->obj, name.c_str()));
+    hooks_.push_back({.name = name, .program = fcntl(fd, F_DUPFD_CLOEXEC, 0)});
+  }
+  absl::Status kept;
+  if (kept_ && !taken_over) kept = kept_->KeepMaps(programs_->obj, kOwnMaps);
+  if (kept_ && kept.ok())
+    kept = kept_->KeepPrograms(generation_, build, hooks_);
+  if (!kept.ok()) StopKeeping(kept);
+  if (const int error = Attach())
+    return absl::ErrnoToStatus(-error, "attach to the pin functions");
+  __atomic_store_n(&programs_->bss->newest_active, generation_,
+                   __ATOMIC_SEQ_CST);
+  __atomic_store_n(&programs_->bss->oldest_active, generation_,
+                   __ATOMIC_SEQ_CST);
+  return absl::OkStatus();
+}
+
+// From here on all ends with this daemon.
+void PinSource::StopKeeping(const absl::Status& why) {
+  own_words_ = *words_;
+  words_ = &own_words_;
+  kept_->Remove();
+  kept_ = nullptr;
+  keeping_ = why;
+}
+
+absl::Status PinSource::TakeOverClaims(int64_t alive_ns) {
+  if (absl::Status status = TakeOverChunks(); !status.ok()) return status;
+  ReadRuns();
+  const int64_t now_ns = Now().monotonic_ns;
+  table_.TakeOver(words_->aged_ns, words_->long_ago_ns, now_ns);
+  WriteAgedRuns(now_ns);
+  gaps_at_start_ = words_->gaps;
+  gaps_at_start_.long_term_ns = std::min(gaps_at_start_.long_term_ns, now_ns);
+  // Nobody has wound the clock of short-term claims.
+  gaps_at_start_.short_term_ns = now_ns;
+  if (keeping_.ok())
+    absl::StrAppend(&*keeping_, ", taken over from a pinwatchd of ",
+                    (now_ns - alive_ns) / 1'000'000'000, " s ago");
+  return absl::OkStatus();
+}
+
+absl::Status PinSource::TakeOverChunks() {
+  absl::Status status;
+  const int map = bpf_map__fd(programs_->maps.claim_chunks);
+  for (const auto& [section, fd] : kept_->OpenChunks()) {
+    const absl::StatusOr<Chunk> chunk = MapChunk(fd);
+    status.Update(chunk.status());
+    if (!chunk.ok()) continue;
+    chunks_.push_back(*chunk);
+    table_.AddChunk(section, chunk->memory);
+    // Who made it may have been killed before it was handed out.
+    const auto key = static_cast<uint32_t>(section);
+    uint32_t id = 0;
+    if (bpf_map_lookup_elem(map, &key, &id) &&
+        bpf_map_update_elem(map, &key, &fd, BPF_ANY))
+      status.Update(absl::ErrnoToStatus(errno, "hand out a table of claims"));
+  }
+  return status;
+}
+
+void PinSource::KeepGaps(const ClaimGaps& gaps) { words_->gaps = gaps; }
+
+void PinSource::Detach() {
+  if (!words_->unattached_since_ns)
+    words_->unattached_since_ns = Now().monotonic_ns;
+  if (kept_) kept_->RemoveLinks(generation_);
+  for (Hook& hook : hooks_) {
+    if (hook.link >= 0) close(hook.link);
+    hook.link = -1;
+  }
+}
 
 int PinSource::Attach() {
   doors_off_.clear();
-  return pin_bpf__attach(programs_.get());
+  for (Hook& hook : hooks_) {
+    if (hook.link >= 0) continue;
+    hook.link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
+    if (hook.link < 0) return hook.link;
+  }
+  if (kept_)
+    if (absl::Status status = kept_->KeepLinks(generation_, hooks_);
+        !status.ok())
+      StopKeeping(status);
+  NoteAttached();
+  return 0;
 }
 
-// Where the skeleton keeps the program's link.
-bpf_link** PinSource::LinkOf(const std::string& program) {
-  const bpf_object_skeleton& skeleton = *programs_->skeleton;
-  for (int i = 0; i < skeleton.prog_cnt; ++i)
-    if (skeleton.progs[i].name == program) return skeleton.progs[i].link;
-  return nullptr;
+// Who took pins meanwhile left no claims.
+void PinSource::NoteAttached() {
+  if (!words_->unattached_since_ns) return;
+  const int64_t now_ns = Now().monotonic_ns;
+  words_->gaps.long_term_ns = std::max(words_->gaps.long_term_ns, now_ns);
+  words_->unattached_ns += now_ns - words_->unattached_since_ns;
+  words_->unattached_since_ns = 0;
 }
 
 int PinSource::Govern(const GovernorState& state) {
   programs_->data->short_calls_unsampled =
       state.stage == GovernorStage::kAll ? kShortCallsUnsampled : 0;
   int error = 0;
-  for (const auto& [door, program] : doors_.short_term) {
-    const bool off = state.doors_off.count(door);
-    if (off == (doors_off_.count(door) > 0)) continue;
-    bpf_link** const link = LinkOf(program);
+  for (Hook& hook : hooks_) {
+    const auto door = std::find_if(
+        doors_.short_term.begin(), doors_.short_term.end(),
+        [&](const auto& entry) { return entry.second == hook.name; });
+    if (door == doors_.short_term.end()) continue;
+    const bool off = state.doors_off.count(door->first);
+    if (off == (hook.link < 0)) continue;
     if (off) {
-      bpf_link__destroy(*link);
-      *link = nullptr;
-      doors_off_.insert(door);
+      if (kept_) kept_->RemoveLink(generation_, hook.name);
+      close(std::exchange(hook.link, -1));
+      doors_off_.insert(door->first);
       continue;
     }
-    *link = bpf_program__attach(
-        bpf_object__find_program_by_name(programs_->obj, program.c_str()));
-    if (*link)
-      doors_off_.erase(door);
-    else
-      error = -errno;
+    hook.link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
+    if (hook.link < 0) {
+      error = std::exchange(hook.link, -1);
+      continue;
+    }
+    doors_off_.erase(door->first);
+    if (kept_)
+      if (absl::Status status = kept_->KeepLinks(generation_, {hook});
+          !status.ok())
+        StopKeeping(status);
   }
   return error;
 }
@@ -206,12 +409,21 @@ absl::Status PinSource::FillFreeOwners(uint32_t nr_owners) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<PinSource::Chunk> PinSource::MakeChunk() {
+absl::StatusOr<PinSource::Chunk> PinSource::MakeChunk(uint64_t section) {
   LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
   const int fd =
       bpf_map_create(BPF_MAP_TYPE_ARRAY, "pinwatch_claims", sizeof(uint32_t),
                      sizeof(claim_chunk), 1, &options);
   if (fd < 0) return absl::ErrnoToStatus(errno, "make a table of claims");
+  if (kept_)
+    if (absl::Status status = kept_->KeepChunk(section, fd); !status.ok()) {
+      close(fd);
+      return status;
+    }
+  return MapChunk(fd);
+}
+
+absl::StatusOr<PinSource::Chunk> PinSource::MapChunk(int fd) {
   void* memory = mmap(nullptr, sizeof(claim_chunk), PROT_READ | PROT_WRITE,
                       MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) {
@@ -232,7 +444,7 @@ absl::Status PinSource::AddChunks(const std::vector<uint64_t>& sections) {
       continue;
     // Claims without a table stay in the hash of runs.
     if ((chunks_.size() + 1) * sizeof(claim_chunk) > max_chunk_bytes_) break;
-    absl::StatusOr<Chunk> chunk = MakeChunk();
+    absl::StatusOr<Chunk> chunk = MakeChunk(section);
     if (!chunk.ok()) {
       status = chunk.status();
       break;
@@ -311,19 +523,6 @@ void PinSource::AddMissingChunks() {
   if (!wanted.empty()) (void)AddChunks({wanted.begin(), wanted.end()});
 }
 
-uint64_t PinSource::RecursionMisses() const {
-  uint64_t misses = 0;
-  bpf_program* program;
-  bpf_object__for_each_program(program, programs_->obj) {
-    if (bpf_program__fd(program) < 0) continue;
-    bpf_prog_info info{};
-    uint32_t size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0)
-      misses += info.recursion_misses;
-  }
-  return misses;
-}
-
 absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
   const int nr_cpus = libbpf_num_possible_cpus();
   if (nr_cpus < 0) return absl::ErrnoToStatus(-nr_cpus, "count CPUs");
@@ -344,10 +543,11 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
     totals.lost_owners += one.lost_owners[0] + one.lost_owners[1];
     totals.lost_pages += one.lost_pages;
   }
-  totals.lost_recursion = RecursionMisses();
+  totals.lost_recursion = words_->recursion_misses + RecursionMisses(hooks_);
   totals.lost_long_term += totals.lost_recursion + totals.lost_pages;
   totals.chunks = table_.nr_chunks();
   totals.chunk_bytes = totals.chunks * sizeof(claim_chunk);
+  totals.unattached_ns = words_->unattached_ns;
   return absl::OkStatus();
 }
 
@@ -386,22 +586,28 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   ReadActivity(now);
   ReadRuns();
   AddMissingChunks();
-  if (now.monotonic_ns - aged_ns_ > kAgeEveryNs) {
-    aged_ns_ = now.monotonic_ns;
+  if (now.monotonic_ns - words_->aged_ns > kAgeEveryNs) {
     table_.Age(now.monotonic_ns);
-    for (const auto& [key, run] : table_.TakeAgedRuns()) {
-      bpf_map__update_elem(programs_->maps.claim_runs, &key, sizeof(key), &run,
-                           sizeof(run), BPF_EXIST);
-      runs_read_ = 0;
-    }
+    WriteAgedRuns(now.monotonic_ns);
   }
   reading.owners = owners_;
   reading.totals.owners = owners_.size();
+  reading.gaps_at_start = gaps_at_start_;
   reading.doors_not_followed.assign(doors_.not_followed.begin(),
                                     doors_.not_followed.end());
   reading.doors_not_followed.insert(reading.doors_not_followed.end(),
                                     doors_off_.begin(), doors_off_.end());
   return reading;
+}
+
+void PinSource::WriteAgedRuns(int64_t now_ns) {
+  for (const auto& [key, run] : table_.TakeAgedRuns()) {
+    bpf_map__update_elem(programs_->maps.claim_runs, &key, sizeof(key), &run,
+                         sizeof(run), BPF_EXIST);
+    runs_read_ = 0;
+  }
+  words_->long_ago_ns = table_.long_ago_ns();
+  words_->aged_ns = now_ns;
 }
 
 void PinSource::ForgetOwners(const std::vector<uint32_t>& ended) {

@@ -11,10 +11,10 @@
 #include "daemon/claim_table.h"
 #include "daemon/deleter.h"
 #include "daemon/doors.h"
+#include "daemon/kept_state.h"
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
-struct bpf_link;
 struct pin_bpf;
 struct ring_buffer;
 
@@ -28,6 +28,9 @@ struct ClaimOptions {
   uint64_t max_chunk_bytes = UINT64_MAX;  // for all tables
   uint32_t max_owners = PINWATCH_MAX_OWNERS;
   uint32_t max_runs = 16384;  // of pages whose claims have no table
+  // Where claims outlive the daemon; an error says why they do not.
+  absl::StatusOr<KeptState*> kept = absl::CancelledError("not wanted");
+  std::string boot_id;  // of this boot
 };
 
 // The programs that record claims on pinned pages, and their maps.
@@ -47,6 +50,9 @@ class PinSource {
     return doors_.not_followed;
   }
 
+  // What is kept for the next daemon, or why nothing is.
+  const absl::StatusOr<std::string>& keeping() const { return keeping_; }
+
   // Takes the programs off the doors, and puts them there again: 0 or -errno.
   void Detach();
   int Attach();
@@ -56,6 +62,7 @@ class PinSource {
 
   absl::StatusOr<ClaimReading> Read(Timestamp now);
   void ForgetOwners(const std::vector<uint32_t>& ended);
+  void KeepGaps(const ClaimGaps& gaps);
 
   // Makes room for the claims of a section's pages.
   absl::Status AddChunks(const std::vector<uint64_t>& sections);
@@ -80,18 +87,34 @@ class PinSource {
 
   static void Destroy(pin_bpf* programs);
   static void FreeRing(ring_buffer* ring);
+  uint64_t Build() const;
+  absl::Status Start(const ClaimOptions& options);
+  std::vector<Hook> TakeOverHooks(uint64_t build);
+  absl::Status Load(bool programs_too);
+  absl::Status Install(uint64_t build, bool taken_over);
+  void StopKeeping(const absl::Status& why);
+  absl::Status TakeOverClaims(int64_t alive_ns);
+  absl::Status TakeOverChunks();
+  void NoteAttached();
   absl::Status FillFreeOwners(uint32_t nr_owners);
-  absl::StatusOr<Chunk> MakeChunk();
+  absl::StatusOr<Chunk> MakeChunk(uint64_t section);
+  absl::StatusOr<Chunk> MapChunk(int fd);
+  void WriteAgedRuns(int64_t now_ns);
   absl::Status ReadTotals(ClaimTotals& totals);
   void ReadOwners(Timestamp now);
   void ReadActivity(Timestamp now);
   void AddMissingChunks();
-  uint64_t RecursionMisses() const;
-  bpf_link** LinkOf(const std::string& program);
 
   std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> news_;
   Doors doors_;
+  std::vector<Hook> hooks_;
+  uint32_t generation_ = 0;
+  KeptState* kept_ = nullptr;
+  KeptWords own_words_;  // where nothing is kept
+  KeptWords* words_ = &own_words_;
+  ClaimGaps gaps_at_start_;
+  absl::StatusOr<std::string> keeping_;
   std::vector<Chunk> chunks_;
   uint64_t max_chunk_bytes_ = 0;
   ClaimTable table_;
@@ -99,8 +122,7 @@ class PinSource {
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
   uint64_t owners_read_ = 0;               // owners_made then
   uint64_t runs_read_ = 0;                 // claim_runs_changed then
-  int64_t aged_ns_ = 0;
-  std::set<std::string> doors_off_;  // by the governor
+  std::set<std::string> doors_off_;        // by the governor
 };
 
 }  // namespace pinwatch

@@ -177,8 +177,9 @@ struct PinOwner {
   bool operator==(const PinOwner&) const = default;
 };
 
-// What recording claims has cost and lost since the daemon attached. Calls of
-// the pin functions, unless said otherwise.
+// What recording claims has cost and lost since the programs were attached, by
+// this daemon or by one whose claims it took over. Calls of the pin functions,
+// unless said otherwise.
 struct ClaimTotals {
   uint64_t long_term_calls = 0;
   uint64_t short_term_calls = 0;  // seen, recorded or not
@@ -195,6 +196,8 @@ struct ClaimTotals {
   uint64_t owners = 0;       // in the table now
   uint64_t chunks = 0;       // memory blocks that have a table of claims
   uint64_t chunk_bytes = 0;  // memory these take
+  // Time in which no program was attached though claims were kept.
+  int64_t unattached_ns = 0;
 };
 
 // How much of the short-term calls is recorded, to keep within the budget.

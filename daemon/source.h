@@ -138,9 +138,21 @@ struct OwnerReading {
   std::vector<uint64_t> user_stack;
 };
 
+// Until when pins may have been taken without leaving a claim. A claim made
+// before may be of a holder who has been replaced unnoticed since.
+struct ClaimGaps {
+  int64_t long_term_ns = INT64_MIN;  // CLOCK_MONOTONIC
+  int64_t short_term_ns = INT64_MIN;
+  // Losses in ClaimTotals that these allow for.
+  uint64_t long_term_losses = 0;
+  uint64_t short_term_losses = 0;
+};
+
 struct ClaimReading {
   std::vector<OwnerReading> owners;  // all that are in the table
   ClaimTotals totals;
+  // As they stood when the source was opened: claims may be older than it.
+  ClaimGaps gaps_at_start;
   // Doors of long-term pins that are not followed: their pins have no claims.
   std::vector<std::string> doors_not_followed;
 };
@@ -184,6 +196,9 @@ class Source {
   // is among the doors not followed in later readings. FailedPrecondition where
   // the kernel lets no program be attached twice.
   virtual absl::Status Govern(const GovernorState& state) = 0;
+
+  // Keeps the gaps for who opens a source of the same claims later.
+  virtual void KeepGaps(const ClaimGaps& gaps) = 0;
 
   // Detaches every hook, and attaches them again. What was recorded stays.
   // FailedPrecondition where the kernel lets no program be attached twice: then

@@ -253,6 +253,7 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   out.set_owners(totals.owners);
   out.set_chunks(totals.chunks);
   out.set_chunk_bytes(totals.chunk_bytes);
+  *out.mutable_gap() = TimeUtil::NanosecondsToDuration(totals.unattached_ns);
   return out;
 }
 

@@ -219,6 +219,9 @@ _DAEMON = ("pinwatchd itself", [
     stat("Paused", "1 while no hook of pinwatchd is attached, by order.", "pinwatch_paused", thresholds=_ZERO_IS_GOOD),
     stat("Paused so long", "Time without hooks in the range shown: what they tell is not known of it.",
          "increase(pinwatch_paused_seconds_total[$__range])", unit="s", graph="none"),
+    stat("Claim gap", "Seconds of this range in which pins were not followed although claims were kept: paused, or "
+         "without pinwatchd where what it had attached was gone.",
+         "increase(pinwatch_claim_gap_seconds_total[$__range])", unit="s", graph="none"),
     _panel("table", SMALL, "Version", "What pinwatchd was built from.", [("pinwatch_build_info", "")],
            transformations=[_without("Value", "compiler", "libbpf", *_TARGET)]),
 ])

@@ -489,6 +489,20 @@ TEST_F(ClaimedTest, WhatWasLostBeforeTheFirstReadingCounts) {
   EXPECT_EQ(Only().certainty, Certainty::kProbable);
 }
 
+TEST_F(ClaimedTest, LossesThatADaemonBeforeAllowedForTouchNoClaimMadeSince) {
+  ClaimReading reading{.owners = {Owner()},
+                       .totals = {.lost_long_term = 3},
+                       .gaps_at_start = {.long_term_ns = At(3).monotonic_ns,
+                                         .long_term_losses = 3}};
+  for (const OwnerReading& owner : aggregator_.SetClaims(At(7), reading))
+    aggregator_.owner_book().Add(owner, {});
+  LookAtClaims(8, 4);
+  EXPECT_EQ(Only().certainty, Certainty::kHeld);
+  LookAtClaims(9, 2);
+  EXPECT_EQ(Only().certainty, Certainty::kProbable);
+  EXPECT_EQ(aggregator_.claim_gaps().long_term_losses, 3u);
+}
+
 TEST_F(ClaimedTest, ADoorThatIsNotFollowedLeavesEveryClaimProbable) {
   SetClaims(2, {}, {"pin_user_pages"});
   LookAtClaims(3, 2);

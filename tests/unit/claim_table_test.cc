@@ -281,6 +281,34 @@ TEST_F(ClaimTableTest, AClaimOfLongAgoIsClearedLikeAnyOther) {
   EXPECT_EQ(claim(23), 0u);
 }
 
+TEST_F(ClaimTableTest, OfClaimsTakenOverTheAgesThatTicksStillTellAreKept) {
+  claim(23) = Word(5, kNow - 120);
+  claim(24) = Word(5, kNow + 200);  // while there was no daemon
+  table_.TakeOver(kNow * kSecond, 0, (kNow + 300) * kSecond);
+  const BlockLook look = Look({Page(23), Page(24)}, kNow + 300);
+  EXPECT_THAT(look.listed.at(0).claims, ElementsAre(LongTerm(5, kNow - 120)));
+  EXPECT_THAT(look.listed.at(1).claims, ElementsAre(LongTerm(5, kNow + 200)));
+}
+
+TEST_F(ClaimTableTest, OfClaimsTakenOverTicksThatMayHaveComeRoundSayNoMore) {
+  std::array<uint64_t, PINWATCH_VINTAGES> vintages{};
+  vintages[7] = 400 * kSecond;
+  table_.SetVintages(vintages.data());
+  claim(22) = 5u << PINWATCH_TICK_BITS | (PINWATCH_TICKS + 1 + 7);
+  claim(23) = Word(5, kNow - 120);
+  claim(24) = 5u << PINWATCH_TICK_BITS;
+  ClaimForShort(25, Word(5, kNow));
+  table_.TakeOver(kNow * kSecond, 300 * kSecond, (kNow + 400) * kSecond);
+  EXPECT_EQ(table_.long_ago_ns(), (kNow + 400) * kSecond);
+  const BlockLook look = Look({Page(22), Page(23), Page(24)}, kNow + 500);
+  EXPECT_THAT(look.listed.at(0).claims, ElementsAre(LongTerm(5, 400)));
+  Claim expected = LongTerm(5, kNow + 400);
+  expected.exact = false;
+  EXPECT_THAT(look.listed.at(1).claims, ElementsAre(expected));
+  EXPECT_THAT(look.listed.at(2).claims, ElementsAre(expected));
+  EXPECT_EQ(short_claim(25), 0u);
+}
+
 TEST_F(ClaimTableTest, ARunIsAClaimOnEachOfItsPagesAndOnNoOther) {
   table_.SetRuns({RunOf(23, 7, 5, kNow - 7)});
   const BlockLook look = Look({Page(22), Page(23), Page(29), Page(30)});

@@ -36,7 +36,8 @@ class HoldingsTest : public testing::Test {
  protected:
   HoldingsTest() {
     for (const uint32_t id : {1u, 2u})
-      book_.Add({.index = id, .pid = 40 + id, .first = At(10)}, {});
+      book_.Add({.index = id, .pid = 40 + id, .first = At(10), .last = At(99)},
+                {});
   }
 
   HoldingRules Rules() {

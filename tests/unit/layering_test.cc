@@ -50,11 +50,12 @@ using testing::IsSubsetOf;
 
 TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/bpf.h"),
-              ElementsAre("bpf_source.cc", "pin_source.cc"));
-  EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
-              ElementsAre("bpf_source.cc", "log.cc", "pin_source.cc"));
+              ElementsAre("bpf_source.cc", "kept_state.cc", "pin_source.cc"));
+  EXPECT_THAT(
+      FilesThatInclude("daemon", "bpf/libbpf.h"),
+      ElementsAre("bpf_source.cc", "kept_state.cc", "log.cc", "pin_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
-              ElementsAre("bpf_source.cc", "probes.cc"));
+              ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
 }
 

@@ -75,6 +75,7 @@ class FakeSource : public Source {
     return reading;
   }
 
+  void KeepGaps(const ClaimGaps&) override {}
   void ForgetOwners(const std::vector<uint32_t>&) override {}
   absl::Status Govern(const GovernorState& state) override {
     governed = state.stage;

@@ -1004,15 +1004,17 @@ TEST(ToProto, EveryClaimTotalHasItsField) {
                                 .lost_pages = 9,
                                 .owners = 10,
                                 .chunks = 11,
-                                .chunk_bytes = 12};
+                                .chunk_bytes = 12,
+                                .unattached_ns = 13'000'000'000};
   const v1::ClaimTotals claims = ToProto(snapshot).claims();
   // They stand in the order of the struct.
   const auto* fields = claims.GetDescriptor();
-  ASSERT_EQ(fields->field_count(), 12);
+  ASSERT_EQ(fields->field_count(), 13);
   for (int i = 0; i < 12; ++i)
     EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, fields->field(i)),
               i + 1u)
         << fields->field(i)->name();
+  EXPECT_EQ(claims.gap().seconds(), 13);
 }
 
 }  // namespace
