@@ -31,6 +31,7 @@
 #include "cli/status_table.h"
 #include "cli/text.h"
 #include "cli/top_table.h"
+#include "cli/uninstall.h"
 #include "cli/watch_log.h"
 
 namespace pinwatch {
@@ -48,8 +49,7 @@ constexpr int kWidth = 80;
 
 constexpr char kExitCodes[] =
     "Exit codes: 0 success, 2 wrong usage, 69 pinwatchd is not there or does "
-    "not\nanswer, 70 it refused, 74 output failed, 77 no permission on the "
-    "socket.";
+    "not\nanswer, 70 it refused, 74 output failed, 77 no permission.";
 
 enum class Subject { kBlock, kPage, kProcess };
 
@@ -64,6 +64,7 @@ struct Options {
   Subject subject = Subject::kBlock;  // of explain
   uint64_t number = 0;                // of the subject
   std::string admin_socket;  // of pause and resume; empty: beside the other
+  std::string bpf_dir = "/sys/fs/bpf/pinwatch";  // of uninstall
   // The subcommand.
   int (*run)(const Options&, std::ostream& out, std::ostream& err) = nullptr;
 };
@@ -130,6 +131,7 @@ int RunPause(const Options& options, std::ostream& out, std::ostream& err);
 int RunResume(const Options& options, std::ostream& out, std::ostream& err);
 int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
 int RunTop(const Options& options, std::ostream& out, std::ostream& err);
+int RunUninstall(const Options& options, std::ostream& out, std::ostream& err);
 int RunWatch(const Options& options, std::ostream& out, std::ostream& err);
 
 void AddCommands(CLI::App& app, Options& options) {
@@ -196,6 +198,21 @@ void AddCommands(CLI::App& app, Options& options) {
         ->type_name("PATH");
 }
 
+// It asks nobody and answers with a line.
+void AddUninstall(CLI::App& app, Options& options) {
+  CLI::App* const command = app.add_subcommand(
+      "uninstall",
+      "Take out of the kernel what pinwatchd leaves there when it stops; as "
+      "root");
+  command->footer(kExitCodes);
+  command
+      ->add_option("--bpf-dir", options.bpf_dir,
+                   "Where that is: the --bpf.dir of pinwatchd")
+      ->type_name("PATH")
+      ->capture_default_str();
+  command->callback([&options] { options.run = RunUninstall; });
+}
+
 void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
   app.set_version_flag("--version", absl::StrCat("pinwatch ", version));
   app.footer(kExitCodes);
@@ -211,6 +228,7 @@ void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
       ->type_name("S")
       ->check(CLI::Range(0.001, kMaxTimeoutSeconds));
   AddCommands(app, options);
+  AddUninstall(app, options);
 }
 
 std::string SocketPath(absl::string_view socket) {
@@ -373,6 +391,23 @@ int RunTop(const Options& options, std::ostream& out, std::ostream& err) {
   };
   return Print(options, AskOwners(ToQuestion(options), /*holding=*/true),
                to_table, out, err);
+}
+
+int RunUninstall(const Options& options, std::ostream& out, std::ostream& err) {
+  const absl::StatusOr<Removed> removed = Uninstall(options.bpf_dir);
+  if (absl::IsPermissionDenied(removed.status()))
+    return Fail(absl::PermissionDeniedError(absl::StrCat(
+                    removed.status().message(), ": only root may do that")),
+                err);
+  if (!removed.ok()) return Fail(removed.status(), err);
+  const std::string text =
+      removed->links + removed->programs + removed->maps == 0
+          ? absl::StrCat("nothing of pinwatchd is in ", options.bpf_dir, "\n")
+          : absl::StrCat("removed ", removed->links, " links, ",
+                         removed->programs, " programs and ", removed->maps,
+                         " maps from ", options.bpf_dir,
+                         ": no pin is followed any more\n");
+  return Write(text, out) ? EX_OK : FailToWrite(err);
 }
 
 int RunWatch(const Options& options, std::ostream& out, std::ostream& err) {

@@ -73,6 +73,7 @@ class StatusPage {
     AddZones();
     AddNodes();
     AddHolders();
+    AddClaimGap();
     AddBlocks();
     AddMigrations();
     AddFacts();
@@ -309,6 +310,13 @@ class StatusPage {
     };
     add("long-term", [](auto& older) { return older.long_term_pages(); });
     add("short-term", [](auto& older) { return older.short_term_pages(); });
+  }
+
+  void AddClaimGap() {
+    const absl::Duration gap = ToDuration(snapshot_.claims().gap());
+    if (gap > absl::ZeroDuration())
+      AddText(absl::StrCat("pins were not followed for ", Age(gap),
+                           ": in a pause, or without pinwatchd"));
   }
 
   // Long-term pins where none should be since Linux v5.13.

@@ -210,6 +210,13 @@ TEST(StatusTable, TellsOfAPauseFirst) {
                 "\n  that.\n\nPINNED PAGES"));
 }
 
+TEST(StatusTable, TellsHowLongPinsWereNotFollowed) {
+  v1::Snapshot snapshot = TwoNodes();
+  snapshot.mutable_claims()->mutable_gap()->set_seconds(300);
+  EXPECT_THAT(Table(Info(), snapshot),
+              HasSubstr("pins were not followed for 5 min: in a pause, or"));
+}
+
 TEST(StatusTable, TellsWhatADegradedKernelDoesNotShow) {
   const auto snapshot = Parse<v1::Snapshot>(R"(
       time { seconds: 1699999990 }
