@@ -15,14 +15,17 @@
 namespace pinwatch {
 namespace {
 
-// How often an unknown address, or whether modules changed, is looked into; the
-// latter at once where an address is unknown.
+// How often an unknown address is looked into while the modules stay, and
+// whether they have changed where no address of theirs is asked for.
 constexpr int64_t kMinReloadNs = 5'000'000'000;
 constexpr int64_t kIdleNs = 60'000'000'000;
 
 // The largest functions have some ten KiB. What is further from the last
 // symbol before it belongs to nothing that is listed.
 constexpr uint64_t kMaxFunctionBytes = 1 << 20;
+
+// Of what is no line of /proc/modules: the kernel, and BPF programs.
+constexpr uint64_t kNoEnd = std::numeric_limits<uint64_t>::max();
 
 constexpr uint32_t kNoFunction = std::numeric_limits<uint32_t>::max();
 
@@ -69,11 +72,18 @@ KernelSymbols::KernelSymbols(const std::string& root)
       modules_file_(root + "/proc/modules") {}
 
 KernelSymbols::Symbol KernelSymbols::Resolve(uint64_t address, int64_t now_ns) {
-  LoadIfDue(/*missed=*/false, now_ns);
+  LoadIfDue(kMinReloadNs, now_ns);
   const Entry* entry = FunctionAt(address);
-  if (!entry && IsKernelAddress(address)) {
-    LoadIfDue(/*missed=*/true, now_ns);
+  if (IsKernelAddress(address) && (!entry || IsOfModule(*entry))) {
+    // A module may be used as soon as it is loaded, and be where functions of
+    // another's initialisation were: ftrace has them listed after they are
+    // gone. One look does for a whole stack.
+    LoadIfDue(/*min_age_ns=*/1, now_ns);
     entry = FunctionAt(address);
+    if (!entry && now_ns - loaded_ns_ >= kMinReloadNs) {
+      Load(now_ns);
+      entry = FunctionAt(address);
+    }
   }
   if (entry)
     return {.name = names_.c_str() + entry->name,
@@ -86,7 +96,7 @@ KernelSymbols::Symbol KernelSymbols::Resolve(uint64_t address, int64_t now_ns) {
 
 absl::StatusOr<KernelSymbols::Range> KernelSymbols::Find(absl::string_view name,
                                                          int64_t now_ns) {
-  LoadIfDue(/*missed=*/false, now_ns);
+  LoadIfDue(kMinReloadNs, now_ns);
   if (!status_.ok()) return status_;
   const Entry* found = nullptr;
   for (const Entry& entry : entries_) {
@@ -109,19 +119,14 @@ void KernelSymbols::FreeIfIdle(int64_t now_ns) {
   malloc_trim(0);  // glibc keeps what was freed in pieces of this size
 }
 
-void KernelSymbols::LoadIfDue(bool missed, int64_t now_ns) {
+void KernelSymbols::LoadIfDue(int64_t min_age_ns, int64_t now_ns) {
   used_ns_ = now_ns;
-  bool is_due = !is_loaded_;
-  if (is_loaded_ && missed) is_due = now_ns - loaded_ns_ >= kMinReloadNs;
-  // Who loads a module may use it at once. One look does for a whole stack.
-  const int64_t min_age_ns = missed ? 1 : kMinReloadNs;
-  if (is_loaded_ && !is_due && now_ns - checked_ns_ >= min_age_ns) {
+  if (is_loaded_) {
+    if (now_ns - checked_ns_ < min_age_ns) return;
     checked_ns_ = now_ns;
-    is_due = ReadModules() != loaded_modules_;
+    if (ReadModules() == loaded_modules_) return;
   }
-  if (!is_due) return;
-  Load();
-  checked_ns_ = loaded_ns_ = now_ns;
+  Load(now_ns);
 }
 
 // The name, size and address of each line of /proc/modules. What is between
@@ -137,9 +142,10 @@ std::string KernelSymbols::ReadModules() {
   return modules;
 }
 
-void KernelSymbols::Load() {
+void KernelSymbols::Load(int64_t now_ns) {
   Clear();
   is_loaded_ = true;
+  checked_ns_ = loaded_ns_ = now_ns;
   // Before the symbols: a module that comes in between is found next time.
   loaded_modules_ = ReadModules();
   status_ = Parse();
@@ -185,8 +191,7 @@ void KernelSymbols::AddEntry(uint64_t address, bool is_function,
                              absl::string_view name, absl::string_view module) {
   // The lines of a module stand together.
   if (modules_.empty() || modules_.back().name != module)
-    modules_.push_back(
-        {std::string(module), std::numeric_limits<uint64_t>::max()});
+    modules_.push_back({std::string(module), kNoEnd});
   Entry entry{.address = address,
               .name = kNoFunction,
               .module = static_cast<uint32_t>(modules_.size() - 1)};
@@ -235,6 +240,10 @@ const KernelSymbols::Entry* KernelSymbols::FunctionAt(uint64_t address) const {
          std::prev(entry)->name != kNoFunction)
     --entry;
   return address < EndOf(*entry) ? &*entry : nullptr;
+}
+
+bool KernelSymbols::IsOfModule(const Entry& entry) const {
+  return modules_[entry.module].end != kNoEnd;
 }
 
 uint64_t KernelSymbols::EndOf(const Entry& entry) const {

@@ -62,14 +62,18 @@ class KernelSymbols {
     uint64_t end;  // no function of it reaches further
   };
 
-  void LoadIfDue(bool missed, int64_t now_ns);
-  void Load();
+  // Loads what is not, or is of other modules than there are now; these are
+  // looked at again if that was so long ago.
+  void LoadIfDue(int64_t min_age_ns, int64_t now_ns);
+  void Load(int64_t now_ns);
   absl::Status Parse();
   void AddEntry(uint64_t address, bool is_function, absl::string_view name,
                 absl::string_view module);
   void Sort();
   void ReadModuleEnds(absl::string_view proc_modules);
   const Entry* FunctionAt(uint64_t address) const;
+  // Whether modules that come and go may change what is there.
+  bool IsOfModule(const Entry& entry) const;
   uint64_t EndOf(const Entry& entry) const;
   void Clear();
 

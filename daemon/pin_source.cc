@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <type_traits>
@@ -189,12 +190,17 @@ absl::Status PinSource::Start(const ClaimOptions& options) {
   const bool attached = !hooks_.empty();
   if (absl::Status status = Load(!attached); !status.ok()) return status;
   const int64_t alive_ns = static_cast<int64_t>(programs_->bss->pin_now_ns);
-  if (!taken_over)
-    if (absl::Status status = FillFreeOwners(options.max_owners); !status.ok())
-      return status;
+  if (absl::Status status =
+          taken_over ? TakeOverChunks() : FillFreeOwners(options.max_owners);
+      !status.ok())
+    return status;
   if (!attached)
     if (absl::Status status = Install(build, taken_over); !status.ok())
       return status;
+  __atomic_store_n(&programs_->bss->newest_active, generation_,
+                   __ATOMIC_SEQ_CST);
+  __atomic_store_n(&programs_->bss->oldest_active, generation_,
+                   __ATOMIC_SEQ_CST);
   words_->recursion_misses += RecursionMisses(replaced);
   Close(replaced);
   if (kept_ && !taken_over) {
@@ -208,7 +214,8 @@ absl::Status PinSource::Start(const ClaimOptions& options) {
     kept_->RemoveAllGenerationsBut(generation_);
     keeping_ = absl::StrCat("BPF maps and links in ", kept_->path());
   }
-  return taken_over ? TakeOverClaims(alive_ns) : absl::OkStatus();
+  if (taken_over) TakeOverClaims(alive_ns);
+  return absl::OkStatus();
 }
 
 // The kept hooks become ours if our programs would be the same; otherwise they
@@ -218,6 +225,7 @@ std::vector<Hook> PinSource::TakeOverHooks(uint64_t build) {
   const uint32_t zero = 0;
   std::vector<char> value(bpf_map__value_size(programs_->maps.bss));
   const auto& bss = *reinterpret_cast<const Bss*>(value.data());
+  generation_ = kept_->NextGeneration();
   if (value.size() < sizeof(Bss) ||
       bpf_map_lookup_elem(bpf_map__fd(programs_->maps.bss), &zero,
                           value.data()))
@@ -226,12 +234,10 @@ std::vector<Hook> PinSource::TakeOverHooks(uint64_t build) {
   // Their last sign of life.
   if (hooks.empty() && !words_->unattached_since_ns)
     words_->unattached_since_ns = static_cast<int64_t>(bss.pin_now_ns);
-  generation_ = bss.oldest_active;
-  if (!hooks.empty() && kept_->IsOfBuild(generation_, build)) {
+  if (!hooks.empty() && kept_->IsOfBuild(bss.oldest_active, build)) {
+    generation_ = bss.oldest_active;
     hooks_ = std::exchange(hooks, {});
     NoteAttached();
-  } else {
-    generation_ = kept_->NextGeneration();
   }
   return hooks;
 }
@@ -283,10 +289,6 @@ absl::Status PinSource::Install(uint64_t build, bool taken_over) {
   if (!kept.ok()) StopKeeping(kept);
   if (const int error = Attach())
     return absl::ErrnoToStatus(-error, "attach to the pin functions");
-  __atomic_store_n(&programs_->bss->newest_active, generation_,
-                   __ATOMIC_SEQ_CST);
-  __atomic_store_n(&programs_->bss->oldest_active, generation_,
-                   __ATOMIC_SEQ_CST);
   return absl::OkStatus();
 }
 
@@ -299,8 +301,7 @@ void PinSource::StopKeeping(const absl::Status& why) {
   keeping_ = why;
 }
 
-absl::Status PinSource::TakeOverClaims(int64_t alive_ns) {
-  if (absl::Status status = TakeOverChunks(); !status.ok()) return status;
+void PinSource::TakeOverClaims(int64_t alive_ns) {
   ReadRuns();
   const int64_t now_ns = Now().monotonic_ns;
   table_.TakeOver(words_->aged_ns, words_->long_ago_ns, now_ns);
@@ -312,7 +313,6 @@ absl::Status PinSource::TakeOverClaims(int64_t alive_ns) {
   if (keeping_.ok())
     absl::StrAppend(&*keeping_, ", taken over from a pinwatchd of ",
                     (now_ns - alive_ns) / 1'000'000'000, " s ago");
-  return absl::OkStatus();
 }
 
 absl::Status PinSource::TakeOverChunks() {
@@ -334,7 +334,14 @@ absl::Status PinSource::TakeOverChunks() {
   return status;
 }
 
-void PinSource::KeepGaps(const ClaimGaps& gaps) { words_->gaps = gaps; }
+void PinSource::KeepGaps(const ClaimGaps& gaps) {
+  words_->gaps.long_term_ns = gaps.long_term_ns;
+  words_->gaps.short_term_ns = gaps.short_term_ns;
+  // Losses are allowed for once the gaps are there, and not before.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  words_->gaps.long_term_losses = gaps.long_term_losses;
+  words_->gaps.short_term_losses = gaps.short_term_losses;
+}
 
 void PinSource::Detach() {
   if (!words_->unattached_since_ns)
@@ -415,12 +422,14 @@ absl::StatusOr<PinSource::Chunk> PinSource::MakeChunk(uint64_t section) {
       bpf_map_create(BPF_MAP_TYPE_ARRAY, "pinwatch_claims", sizeof(uint32_t),
                      sizeof(claim_chunk), 1, &options);
   if (fd < 0) return absl::ErrnoToStatus(errno, "make a table of claims");
-  if (kept_)
-    if (absl::Status status = kept_->KeepChunk(section, fd); !status.ok()) {
-      close(fd);
-      return status;
-    }
-  return MapChunk(fd);
+  absl::StatusOr<Chunk> chunk = MapChunk(fd);
+  if (!chunk.ok() || !kept_) return chunk;
+  if (absl::Status status = kept_->KeepChunk(section, fd); !status.ok()) {
+    munmap(chunk->memory, sizeof(claim_chunk));
+    close(fd);
+    return status;
+  }
+  return chunk;
 }
 
 absl::StatusOr<PinSource::Chunk> PinSource::MapChunk(int fd) {

@@ -93,7 +93,7 @@ class PinSource {
   absl::Status Load(bool programs_too);
   absl::Status Install(uint64_t build, bool taken_over);
   void StopKeeping(const absl::Status& why);
-  absl::Status TakeOverClaims(int64_t alive_ns);
+  void TakeOverClaims(int64_t alive_ns);
   absl::Status TakeOverChunks();
   void NoteAttached();
   absl::Status FillFreeOwners(uint32_t nr_owners);

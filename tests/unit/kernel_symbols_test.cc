@@ -161,7 +161,15 @@ TEST_F(KernelSymbolsTest, ReadsAgainWhenAModuleCameInTheOldOnesPlace) {
       "ffffffff81000000 T _stext\n"
       "ffffffffc0201000 t ublk_init\t[ublk_drv]\n");
   Modules("ublk_drv 8192 0 - Live 0xffffffffc0201000\n");
-  EXPECT_EQ(Text(0xffffffffc0201010, 5 * kSecond), "ublk_init+0x10 [ublk_drv]");
+  EXPECT_EQ(Text(0xffffffffc0201010, 1), "ublk_init+0x10 [ublk_drv]");
+}
+
+TEST_F(KernelSymbolsTest, LooksAtModulesSeldomForAnAddressOfTheKernel) {
+  EXPECT_EQ(Text(0xffffffff81002000, 0), "io_pin_pages+0x0");
+  Kallsyms("ffffffff81002000 T other\n");
+  Modules("");
+  EXPECT_EQ(Text(0xffffffff81002000, 5 * kSecond - 1), "io_pin_pages+0x0");
+  EXPECT_EQ(Text(0xffffffff81002000, 5 * kSecond), "other+0x0");
 }
 
 TEST_F(KernelSymbolsTest, DoesNotReadAgainWhenAModuleIsOnlyUsedMore) {
