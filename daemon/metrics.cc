@@ -150,13 +150,10 @@ void ReadPinAges(const Scrape& s, const Emit& emit) {
   }
 }
 
-// Zones where there may be pageblocks of CMA.
 void ReadCmaPins(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   for (const Zone& zone : s.snapshot.zones)
-    if (std::ranges::any_of(zone.migratetypes, [](const auto& pages) {
-          return pages.migratetype == "cma";
-        }))
+    if (!zone.migratetypes.empty())
       emit(KindsOf(s.snapshot, zone).long_term_in_cma, zone.nid, zone.name);
 }
 
@@ -516,8 +513,8 @@ constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_cma_long_term_pages",
      .type = kGauge,
      .help = "Of the pages held for long, those in pageblocks of the "
-             "contiguous memory allocator, which they keep it from using. "
-             "Absent where this kernel has none.",
+             "contiguous memory allocator, which they keep it from using; 0 "
+             "where this kernel has none.",
      .labels = {"numa_node", "mem_zone"},
      .read = ReadCmaPins},
     {.name = "pinwatch_suspected_leaks",
