@@ -283,11 +283,6 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   });
 }
 
-void Aggregator::SetGovernor(GovernorState state, double hook_cost_seconds) {
-  governor_ = std::move(state);
-  hook_cost_seconds_ = hook_cost_seconds;
-}
-
 void Aggregator::SetCollector(Collector collector) {
   collectors_.insert_or_assign(collector.name, std::move(collector));
 }
@@ -570,7 +565,6 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.pin_kinds = std::move(holdings.kinds);
     snapshot.claims = claims_;
     snapshot.governor = governor_;
-    snapshot.hook_cost_seconds = hook_cost_seconds_;
   }
   // The change that made them move gave migrations a reason of that name.
   if (!names_.migrate_reasons.empty())

@@ -82,7 +82,7 @@ class Aggregator {
   void SetPaused(std::optional<Timestamp> since, Timestamp now);
   const std::optional<Timestamp>& paused_since() const { return paused_since_; }
 
-  void SetGovernor(GovernorState state, double hook_cost_seconds);
+  void SetGovernor(GovernorState state) { governor_ = std::move(state); }
 
   void SetCollector(Collector collector);
   void FinishRound() { ++totals_.rounds; }
@@ -166,7 +166,6 @@ class Aggregator {
   ClaimGaps gaps_;
   bool misses_doors_ = false;  // some long-term pins leave no claim at all
   GovernorState governor_;
-  double hook_cost_seconds_ = 0;
   GrowthWatch growth_watch_;
   std::optional<Timestamp> paused_since_;
   int64_t paused_ns_ = 0;  // of pauses that have ended

@@ -108,7 +108,7 @@ Doors ChooseDoors(const PinFunctions& functions, bool bounded,
     if (!Has(functions, form.function, form.parameters)) continue;
     if (without.count(form.door) || (bounded && !form.has_bounded)) continue;
     doors.programs.insert(Program(form.program, bounded));
-    doors.short_term[form.door] = Program(form.program, bounded);
+    doors.short_term[Program(form.program, bounded)] = form.door;
     doors.followed.insert(form.door);
   }
   // Long-term pins of pin_user_pages and of pin_user_pages_remote come through

@@ -21,7 +21,7 @@ std::set<std::string> DoorNames();
 
 struct Doors {
   std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
-  // Of these, by door, the one that its short-term calls come to.
+  // Of these, those that short-term calls come to, with their doors.
   std::map<std::string, std::string> short_term;
   std::set<std::string> followed;
   std::set<std::string> not_followed;  // though the kernel has them

@@ -33,7 +33,7 @@ Governor::Load Governor::LoadOf(const ClaimTotals& from, const ClaimTotals& to,
       static_cast<double>(to.long_term_pages - from.long_term_pages);
   const double ns =
       calls * kCallNs + (calls - skipped) * kClaimNs + pages * kLongTermPageNs;
-  cost_ns_ += ns;
+  state_.cost_seconds += ns / 1e9;
   return {.calls_per_second = calls / seconds,
           .cpu_share = ns / 1e9 / seconds / budget_.cpus};
 }

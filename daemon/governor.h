@@ -39,10 +39,6 @@ class Governor {
   // What was let go cannot be had back: it stays at that.
   void StayOff(const GovernorState& state);
 
-  // What the hooks have cost by the figures of the benchmark, not measured
-  // here.
-  double cost_seconds() const { return cost_ns_ / 1e9; }
-
  private:
   struct Load {
     double calls_per_second = 0;
@@ -60,7 +56,6 @@ class Governor {
 
   const GovernorBudget budget_;
   GovernorState state_;
-  double cost_ns_ = 0;
   std::optional<ClaimTotals> totals_;
   Timestamp time_;
   std::map<uint32_t, uint64_t> calls_;  // by owner

@@ -224,9 +224,9 @@ void Loop::Govern(const ClaimReading& reading, Timestamp now) {
       governor_.StayOff(wanted);
     }
     on_governed_(wanted);
-    governed_ = wanted;
   }
-  aggregator_.SetGovernor(governed_, governor_.cost_seconds());
+  governed_ = std::move(wanted);
+  aggregator_.SetGovernor(governed_);
 }
 
 // Finds out which owners' processes have ended: some in each tick, in turn.

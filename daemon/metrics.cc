@@ -101,18 +101,25 @@ void EachPinKind(const Scrape& s, const Emit& emit) {
   emit(std::invoke(short_term, *s.snapshot.claims), "short_term");
 }
 
-// Of zones that the census has looked at, every certainty.
+// Calls `visit` with each zone that the census has looked at, where there are
+// claims to set beside it.
+template <typename Visit>
+void ForEachClaimedZone(const Snapshot& snapshot, Visit visit) {
+  if (!snapshot.claims) return;
+  for (const Zone& zone : snapshot.zones)
+    if (!zone.migratetypes.empty()) visit(zone);
+}
+
+// Every certainty.
 void ReadAttributed(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims) return;
-  for (const Zone& zone : s.snapshot.zones) {
-    if (zone.migratetypes.empty()) continue;
+  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
     std::array<uint64_t, kNrCertainties> pages{};
     for (const PinAttribution& part : s.snapshot.attributions)
       if (part.nid == zone.nid && part.zone == zone.name)
         pages[static_cast<size_t>(part.certainty)] += part.pins.pages;
     for (size_t i = 0; i < pages.size(); ++i)
       emit(pages[i], zone.nid, zone.name, kCertaintyNames[i]);
-  }
+  });
 }
 
 PinKinds KindsOf(const Snapshot& snapshot, const Zone& zone) {
@@ -123,23 +130,19 @@ PinKinds KindsOf(const Snapshot& snapshot, const Zone& zone) {
   return found == snapshot.pin_kinds.end() ? PinKinds{} : *found;
 }
 
-// The same zones, every kind.
+// Every kind.
 void ReadPinKinds(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims) return;
-  for (const Zone& zone : s.snapshot.zones) {
-    if (zone.migratetypes.empty()) continue;
+  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
     const PinKinds kinds = KindsOf(s.snapshot, zone);
     emit(kinds.long_term, zone.nid, zone.name, "long_term");
     emit(kinds.short_term, zone.nid, zone.name, "short_term");
     emit(kinds.unknown, zone.nid, zone.name, "unknown");
-  }
+  });
 }
 
-// The same zones, every kind and age.
+// Every kind and age.
 void ReadPinAges(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims) return;
-  for (const Zone& zone : s.snapshot.zones) {
-    if (zone.migratetypes.empty()) continue;
+  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
     const PinKinds kinds = KindsOf(s.snapshot, zone);
     for (size_t i = 0; i < kNrPinAges; ++i) {
       emit(kinds.long_term_older[i], zone.nid, zone.name, "long_term",
@@ -147,14 +150,13 @@ void ReadPinAges(const Scrape& s, const Emit& emit) {
       emit(kinds.short_term_older[i], zone.nid, zone.name, "short_term",
            kPinAges[i].name);
     }
-  }
+  });
 }
 
 void ReadCmaPins(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims) return;
-  for (const Zone& zone : s.snapshot.zones)
-    if (!zone.migratetypes.empty())
-      emit(KindsOf(s.snapshot, zone).long_term_in_cma, zone.nid, zone.name);
+  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
+    emit(KindsOf(s.snapshot, zone).long_term_in_cma, zone.nid, zone.name);
+  });
 }
 
 void ReadSuspects(const Scrape& s, const Emit& emit) {
@@ -574,7 +576,7 @@ constexpr MetricDef kMetrics[] = {
              "seconds. Source: calls counted, by the figures of the benchmark.",
      .read =
          [](const Scrape& s, const Emit& emit) {
-           if (s.snapshot.claims) emit(s.snapshot.hook_cost_seconds);
+           if (s.snapshot.claims) emit(s.snapshot.governor.cost_seconds);
          }},
     {.name = "pinwatch_pin_owners",
      .type = kGauge,

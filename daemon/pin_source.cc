@@ -104,6 +104,19 @@ uint64_t RecursionMisses(const std::vector<Hook>& hooks) {
   return misses;
 }
 
+// 0 or -errno.
+int AttachHook(Hook& hook) {
+  const int link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
+  if (link < 0) return link;
+  hook.link = link;
+  return 0;
+}
+
+void DetachHook(Hook& hook) {
+  if (hook.link >= 0) close(hook.link);
+  hook.link = -1;
+}
+
 int IgnoreNews(void*, void*, size_t) { return 0; }
 
 }  // namespace
@@ -347,18 +360,14 @@ void PinSource::Detach() {
   if (!words_->unattached_since_ns)
     words_->unattached_since_ns = Now().monotonic_ns;
   if (kept_) kept_->RemoveLinks(generation_);
-  for (Hook& hook : hooks_) {
-    if (hook.link >= 0) close(hook.link);
-    hook.link = -1;
-  }
+  for (Hook& hook : hooks_) DetachHook(hook);
 }
 
 int PinSource::Attach() {
   doors_off_.clear();
   for (Hook& hook : hooks_) {
     if (hook.link >= 0) continue;
-    hook.link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
-    if (hook.link < 0) return hook.link;
+    if (const int error = AttachHook(hook)) return error;
   }
   if (kept_)
     if (absl::Status status = kept_->KeepLinks(generation_, hooks_);
@@ -382,24 +391,21 @@ int PinSource::Govern(const GovernorState& state) {
       state.stage == GovernorStage::kAll ? kShortCallsUnsampled : 0;
   int error = 0;
   for (Hook& hook : hooks_) {
-    const auto door = std::find_if(
-        doors_.short_term.begin(), doors_.short_term.end(),
-        [&](const auto& entry) { return entry.second == hook.name; });
+    const auto door = doors_.short_term.find(hook.name);
     if (door == doors_.short_term.end()) continue;
-    const bool off = state.doors_off.count(door->first);
+    const bool off = state.doors_off.count(door->second);
     if (off == (hook.link < 0)) continue;
     if (off) {
       if (kept_) kept_->RemoveLink(generation_, hook.name);
-      close(std::exchange(hook.link, -1));
-      doors_off_.insert(door->first);
+      DetachHook(hook);
+      doors_off_.insert(door->second);
       continue;
     }
-    hook.link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
-    if (hook.link < 0) {
-      error = std::exchange(hook.link, -1);
+    if (const int failed = AttachHook(hook)) {
+      error = failed;
       continue;
     }
-    doors_off_.erase(door->first);
+    doors_off_.erase(door->second);
     if (kept_)
       if (absl::Status status = kept_->KeepLinks(generation_, {hook});
           !status.ok())

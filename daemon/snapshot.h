@@ -213,6 +213,7 @@ struct GovernorState {
   std::set<std::string> doors_off;  // pin functions that are let go
   Timestamp since;
   std::string reason;  // the load that led to it; empty while all are recorded
+  double cost_seconds = 0;  // of the pin functions' hooks so far, by estimate
 };
 
 // A page that keeps its memory block from going offline, as the census read it.
@@ -416,7 +417,6 @@ struct Snapshot {
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::optional<ClaimTotals> claims;
   GovernorState governor;
-  double hook_cost_seconds = 0;  // of the pin functions' hooks, by estimate
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
   // them for long, as Linux does from v5.13 on. Unknown: migrations are not
   // observable.

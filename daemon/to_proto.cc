@@ -257,7 +257,7 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   return out;
 }
 
-v1::Governor ToProto(const GovernorState& state, double cost_seconds) {
+v1::Governor ToProto(const GovernorState& state) {
   static_assert(kNrGovernorStages == 3, "a stage has no enumerator");
   v1::Governor out;
   out.set_stage(state.stage == GovernorStage::kAll ? v1::GOVERNOR_STAGE_ALL
@@ -267,8 +267,8 @@ v1::Governor ToProto(const GovernorState& state, double cost_seconds) {
   for (const std::string& door : state.doors_off) out.add_doors_off(door);
   if (state.since.realtime_ns) *out.mutable_since() = ToProto(state.since);
   out.set_reason(ToUtf8(state.reason));
-  *out.mutable_cost() =
-      TimeUtil::NanosecondsToDuration(static_cast<int64_t>(cost_seconds * 1e9));
+  *out.mutable_cost() = TimeUtil::NanosecondsToDuration(
+      static_cast<int64_t>(state.cost_seconds * 1e9));
   return out;
 }
 
@@ -367,8 +367,7 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) {
     *out.mutable_claims() = ToProto(*snapshot.claims);
-    *out.mutable_governor() =
-        ToProto(snapshot.governor, snapshot.hook_cost_seconds);
+    *out.mutable_governor() = ToProto(snapshot.governor);
   }
   Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
   if (snapshot.moves_long_term_pins)

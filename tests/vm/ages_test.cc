@@ -19,13 +19,10 @@ uint64_t PagesOlder(const Json& snapshot, const std::string& than,
   return pages;
 }
 
-Json Owners() { return Json::parse(Ask({"pinwatch", "top", "-o", "json"})); }
-
 // What of it lasts longer than it should, by process.
 std::map<pid_t, uint64_t> Overdue() {
-  FreshSnapshot();
   std::map<pid_t, uint64_t> overdue;
-  const Json owners = Owners();
+  const Json owners = FreshOwners();
   for (const Json& owner : owners.at("owners"))
     for (const Json& holding : owner.at("holdings"))
       if (const uint64_t pages = holding.at("overdue_pages"))
@@ -76,8 +73,7 @@ TEST_F(OwnAges, WhoPinsMoreAndMoreIsASuspectedLeak) {
   Workload steady({"pin-iouring", "--pages", "23"});
   Workload leak({"pin-growing", "--pages", "7", "--times", "23"});
   const auto growth = [&](pid_t pid) -> Json {
-    FreshSnapshot();
-    const Json owners = Owners();
+    const Json owners = FreshOwners();
     for (const Json& owner : owners.at("owners"))
       if (owner.at("process").at("pid") == pid && owner.contains("growth"))
         return owner.at("growth");

@@ -16,19 +16,10 @@
 namespace pinwatch::guest {
 namespace {
 
-constexpr char kHeld[] = "CERTAINTY_HELD";
 constexpr char kShared[] = "CERTAINTY_SHARED";
 constexpr char kOneOf[] = "CERTAINTY_ONE_OF";
-constexpr char kProbable[] = "CERTAINTY_PROBABLE";
-constexpr char kUnattributed[] = "CERTAINTY_UNATTRIBUTED";
 
 constexpr char kPciDevice[] = "0000:00:10.0";
-
-// What `pinwatch top` says after a look at all memory.
-Json FreshOwners() {
-  FreshSnapshot();
-  return Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
-}
 
 Json ExplainBlock(uint64_t block) {
   return Json::parse(Ask(

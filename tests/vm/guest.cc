@@ -586,6 +586,15 @@ PinsByZone PinsIn(const Json& snapshot, const std::string& kind) {
   return result;
 }
 
+Json FreshOwners() {
+  FreshSnapshot();
+  return Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
+}
+
+uint64_t ConfirmedPages() {
+  return Sum(PinsIn(FreshSnapshot(), "confirmed")).pages;
+}
+
 uint64_t PagesInClass(const Json& snapshot, const std::string& page_class,
                       const std::optional<ZoneId>& wanted) {
   uint64_t pages = 0;

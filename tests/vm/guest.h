@@ -242,6 +242,17 @@ Json Status(bool fresh);
 // The snapshot of a look at all memory made for this question.
 Json FreshSnapshot();
 
+// What `pinwatch top` says after a look at all memory.
+Json FreshOwners();
+
+// Words of it.
+inline constexpr char kHeld[] = "CERTAINTY_HELD";
+inline constexpr char kProbable[] = "CERTAINTY_PROBABLE";
+inline constexpr char kUnattributed[] = "CERTAINTY_UNATTRIBUTED";
+
+// Pages pinned for certain, after a look at all memory.
+uint64_t ConfirmedPages();
+
 // The "confirmed" or "possible" pins of a snapshot, every zone of which must
 // have been looked at.
 PinsByZone PinsIn(const Json& snapshot, const std::string& kind);

@@ -19,9 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kHeld[] = "CERTAINTY_HELD";
-constexpr char kProbable[] = "CERTAINTY_PROBABLE";
-
 const std::string kDirectory = "/sys/fs/bpf/pinwatch";
 const std::vector<std::string> kKeep = {"--bpf.dir", kDirectory};
 // Memory has a table of claims only once something is claimed there.
@@ -81,9 +78,8 @@ time_t ToTime(const std::string& text) {
 }
 
 Owners ReadOwners() {
-  FreshSnapshot();
   Owners owners;
-  const Json top = Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
+  const Json top = FreshOwners();
   for (const Json& owner : top.at("owners"))
     for (const Json& holding : owner.at("holdings")) {
       const pid_t pid = owner.at("process").at("pid");

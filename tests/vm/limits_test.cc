@@ -21,23 +21,18 @@ struct Named {
 };
 
 Named NamedNow() {
-  FreshSnapshot();
-  const Json top = Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
+  const Json top = FreshOwners();
   Named named;
   for (const Json& owner : top.at("owners"))
     for (const Json& holding : owner.at("holdings")) {
-      const bool held = holding.at("certainty") == "CERTAINTY_HELD";
+      const bool held = holding.at("certainty") == kHeld;
       (held ? named.held : named.probable)[owner.at("process").at("pid")] +=
           holding.at("pins").at("pages").get<uint64_t>();
     }
   for (const Json& part : top.at("attributions"))
-    if (part.at("certainty") == "CERTAINTY_UNATTRIBUTED")
+    if (part.at("certainty") == kUnattributed)
       named.unattributed += part.at("pins").at("pages").get<uint64_t>();
   return named;
-}
-
-uint64_t ConfirmedPages() {
-  return Sum(PinsIn(FreshSnapshot(), "confirmed")).pages;
 }
 
 TEST_F(Limits, OwnersBeyondTheTableAreCountedAndNobodyElseIsNamed) {

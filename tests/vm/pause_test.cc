@@ -11,9 +11,6 @@ namespace {
 
 using Pause = OwnDaemonTest;
 
-constexpr char kHeld[] = "CERTAINTY_HELD";
-constexpr char kProbable[] = "CERTAINTY_PROBABLE";
-
 struct Outcome {
   std::optional<int> status;
   std::string errors;
@@ -29,19 +26,14 @@ Outcome Call(const std::vector<std::string>& argv) {
 
 // Pages that process holds, by certainty, after a look at all memory.
 std::map<std::string, uint64_t> PagesOf(pid_t pid) {
-  FreshSnapshot();
   std::map<std::string, uint64_t> pages;
-  const Json top = Json::parse(Ask({"pinwatch", "top", "-o", "json"}));
+  const Json top = FreshOwners();
   for (const Json& owner : top.at("owners"))
     if (owner.at("process").at("pid") == pid)
       for (const Json& holding : owner.at("holdings"))
         pages[holding.at("certainty")] +=
             holding.at("pins").at("pages").get<uint64_t>();
   return pages;
-}
-
-uint64_t ConfirmedPages() {
-  return Sum(PinsIn(FreshSnapshot(), "confirmed")).pages;
 }
 
 using Pages = std::map<std::string, uint64_t>;
