@@ -244,23 +244,66 @@ struct pin_owner {
 };
 ASSERT_LAYOUT(struct pin_owner, 16 + 16 * PINWATCH_STACK_DEPTH + 8 + 32);
 
-/* What an owner has done. */
+/* What an owner has done, and met. */
 struct pin_activity {
 	__u64 last_ns; /* CLOCK_MONOTONIC; of a short-term owner to the second */
-	__u64 calls;
+	__u64 calls;   /* that pinned something */
 	__u64 pages;
+	__u64 asked_pages;    /* by all calls, those that failed too */
+	__u64 partial_calls;  /* that pinned fewer pages than asked for, even none */
+	__u64 failed_calls;   /* that came back with an error */
+	__u64 measured_calls; /* whose time and faults are known, as follows */
+	__u64 measured_ns;
+	__u64 minor_faults;
+	__u64 major_faults;
 };
-ASSERT_LAYOUT(struct pin_activity, 24);
+ASSERT_LAYOUT(struct pin_activity, 80);
+
+/*
+ * How long an owner's calls took. The first bucket is for less than 1,024 ns,
+ * each of the others for less than twice as much, the last for the rest.
+ */
+#define PINWATCH_LATENCY_BUCKETS 26
+#define PINWATCH_LATENCY_SHIFT 10
+struct pin_latency {
+	__u32 calls[PINWATCH_LATENCY_BUCKETS];
+};
+ASSERT_LAYOUT(struct pin_latency, 104);
+
+/* Calls of one owner that failed with one error. */
+struct pin_error_key {
+	__u32 owner;
+	__u32 error; /* errno */
+};
+ASSERT_LAYOUT(struct pin_error_key, 8);
+
+/* A call that is under way and measured. */
+struct pin_begin {
+	__u64 task; /* address of its task_struct */
+	__u64 ns;   /* CLOCK_MONOTONIC */
+	__u64 minor_faults;
+	__u64 major_faults;
+	__u32 taken;
+	__u32 door;
+};
+ASSERT_LAYOUT(struct pin_begin, 40);
+#define PINWATCH_PIN_BEGINS 1024
 
 /* Calls and pages since the programs were attached; one on each CPU. */
 struct pin_totals {
-	__u64 calls[2]; /* by long_term */
+	__u64 calls[2]; /* by long_term; that pinned something */
 	__u64 pages[2];
+	__u64 asked_pages[2];
+	__u64 partial_calls[2];
+	__u64 failed_calls[2];
+	__u64 unmeasured;    /* long-term: no room to note when they began */
+	__u64 lost_errors;   /* failed calls whose error is not counted */
+	__u64 short_entered; /* chooses which short-term calls are measured */
 	__u64 short_term_skipped;
 	__u64 lost_busy[2];
 	__u64 lost_owners[2];
 	__u64 lost_pages; /* long-term: no room for the claim */
 };
-ASSERT_LAYOUT(struct pin_totals, 80);
+ASSERT_LAYOUT(struct pin_totals, 152);
 
 #endif

@@ -89,6 +89,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	__u64 start_boottime;
+	unsigned long min_flt;
+	unsigned long maj_flt;
 	int tgid;
 	char comm[16];
 };

@@ -59,6 +59,12 @@ __u64 pin_now_ns;
 /* By owner's index. */
 struct pin_activity pin_activity[PINWATCH_MAX_OWNERS + 1];
 
+/*
+ * Where a call notes its begin, by task and door. The daemon clears it when it
+ * has attached the programs: what has lost its exit would stay for good.
+ */
+struct pin_begin pin_begins[PINWATCH_PIN_BEGINS];
+
 /* Counts owners, so that the daemon need not read pin_owners in vain. */
 __u64 owners_made;
 
@@ -91,6 +97,23 @@ struct {
 	__type(key, struct pin_owner_key);
 	__type(value, struct pin_owner);
 } pin_owners SEC(".maps");
+
+/* By owner's index: those who had a call measured. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINWATCH_MAX_OWNERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct pin_latency);
+} pin_latencies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINWATCH_MAX_OWNERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pin_error_key);
+	__type(value, __u64);
+} pin_errors SEC(".maps");
 
 /* Tells the daemon at once of a new owner: the process may not live long. */
 struct {
@@ -157,6 +180,7 @@ struct scratch {
 	__u64 folio_is_ours;
 	char pair[2 * STRUCT_PAGE];
 	struct pin_owner owner;
+	struct pin_latency latency; /* stays 0 */
 };
 
 struct {
@@ -166,15 +190,26 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
+/* What is known of a call that was measured. */
+struct measure {
+	__u64 ns;
+	__u64 minor_faults;
+	__u64 major_faults;
+	bool taken;
+};
+
 /* One return of a pin function. */
 struct pin_call {
 	__u64 *ctx;
 	__u64 pages; /* address of the array that was filled */
 	__u64 nr_pages;
-	__u64 mm; /* whose memory; 0: the caller's own */
+	__u64 asked_pages;
+	__u32 error; /* errno */
+	__u64 mm;    /* whose memory; 0: the caller's own */
 	__u64 call_site;
 	__u32 door;
 	__u32 long_term;
+	struct measure measure;
 };
 
 /*
@@ -225,27 +260,104 @@ static __always_inline struct caller find_caller(const bool bounded)
 }
 
 /*
- * Takes the scratch for one call: false if the CPU is at another. Where no
+ * Takes what `busy` guards for one call: false if another has it. Where no
  * exchange is to be had, two that count up at once may both be refused, but
  * never both be let in.
  */
-static __always_inline bool take(struct scratch *work, const bool bounded)
+static __always_inline bool take(__u32 *busy, const bool bounded)
 {
 	if (!bounded)
-		return !__sync_lock_test_and_set(&work->busy, 1);
-	__sync_fetch_and_add(&work->busy, 1);
-	if (*(volatile __u32 *)&work->busy == 1)
+		return !__sync_lock_test_and_set(busy, 1);
+	__sync_fetch_and_add(busy, 1);
+	if (*(volatile __u32 *)busy == 1)
 		return true;
-	__sync_fetch_and_add(&work->busy, -1);
+	__sync_fetch_and_add(busy, -1);
 	return false;
 }
 
-static __always_inline void give_back(struct scratch *work, const bool bounded)
+static __always_inline void give_back(__u32 *busy, const bool bounded)
 {
 	if (bounded)
-		__sync_fetch_and_add(&work->busy, -1);
+		__sync_fetch_and_add(busy, -1);
 	else
-		work->busy = 0;
+		*(volatile __u32 *)busy = 0;
+}
+
+static __always_inline bool is_active(void)
+{
+	return generation >= oldest_active && generation <= newest_active;
+}
+
+static __always_inline struct pin_begin *begin_of(__u64 task, __u32 door)
+{
+	/* Tasks are some KiB apart: the multiplication spreads them. */
+	__u32 at = ((__u32)(task >> 6) * 2654435761U >> 20) + door;
+
+	barrier_var(at);
+	return &pin_begins[at & (PINWATCH_PIN_BEGINS - 1)];
+}
+
+/* Whether the task is in a measured call through that door. */
+static __always_inline bool is_under_way(__u32 door)
+{
+	const __u64 task = bpf_get_current_task();
+	const struct pin_begin *begin = begin_of(task, door);
+
+	return begin->task == task && begin->door == door;
+}
+
+static __always_inline void read_faults(__u64 task, __u64 *minor, __u64 *major, const bool bounded)
+{
+	if (bounded) {
+		*minor = BPF_CORE_READ((struct task_struct *)task, min_flt);
+		*major = BPF_CORE_READ((struct task_struct *)task, maj_flt);
+		return;
+	}
+	*minor = bpf_get_current_task_btf()->min_flt;
+	*major = bpf_get_current_task_btf()->maj_flt;
+}
+
+/* A pin function is entered: notes when, of short-term calls only of a sample. */
+static __always_inline int enter(__u32 door, __u32 long_term, const bool bounded)
+{
+	const __u64 task = bpf_get_current_task();
+	struct pin_begin *begin = begin_of(task, door);
+
+	if (!is_active())
+		return 0;
+	if (!long_term) {
+		__u32 zero = 0;
+		struct pin_totals *totals = bpf_map_lookup_elem(&pin_totals, &zero);
+
+		if (!totals || totals->short_entered++ % PINWATCH_SAMPLE)
+			return 0;
+	}
+	if (!take(&begin->taken, bounded))
+		return 0;
+	read_faults(task, &begin->minor_faults, &begin->major_faults, bounded);
+	begin->door = door;
+	begin->task = task;
+	begin->ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* The same function returns. */
+static __always_inline struct measure leave(__u32 door, const bool bounded)
+{
+	const __u64 task = bpf_get_current_task();
+	struct pin_begin *begin = begin_of(task, door);
+	struct measure measure = {};
+
+	if (begin->task != task || begin->door != door)
+		return measure;
+	read_faults(task, &measure.minor_faults, &measure.major_faults, bounded);
+	measure.minor_faults -= begin->minor_faults;
+	measure.major_faults -= begin->major_faults;
+	measure.ns = bpf_ktime_get_ns() - begin->ns;
+	measure.taken = true;
+	begin->task = 0;
+	give_back(&begin->taken, bounded);
+	return measure;
 }
 
 /* Whose memory it is, as far as that can be told: address of the leader's task_struct. */
@@ -311,8 +423,89 @@ static __always_inline bool is_last_owner(const struct scratch *work,
 	       work->last_generation == owners_generation;
 }
 
+/* Which bucket of struct pin_latency a call belongs to. */
+static __always_inline __u32 latency_bucket(__u64 ns)
+{
+	__u64 rest = ns >> PINWATCH_LATENCY_SHIFT;
+	__u32 bucket = 0;
+
+#pragma clang loop unroll(full)
+	for (__u32 bits = 16; bits; bits >>= 1) {
+		if (rest >> bits) {
+			rest >>= bits;
+			bucket += bits;
+		}
+	}
+	bucket += rest != 0;
+	return bucket < PINWATCH_LATENCY_BUCKETS ? bucket : PINWATCH_LATENCY_BUCKETS - 1;
+}
+
+static __always_inline void note_latency(struct scratch *work, __u32 owner, __u64 ns)
+{
+	__u32 bucket = latency_bucket(ns);
+	struct pin_latency *latency = bpf_map_lookup_elem(&pin_latencies, &owner);
+
+	if (!latency) {
+		bpf_map_update_elem(&pin_latencies, &owner, &work->latency, BPF_NOEXIST);
+		latency = bpf_map_lookup_elem(&pin_latencies, &owner);
+		if (!latency)
+			return;
+	}
+	barrier_var(bucket);
+	if (bucket < PINWATCH_LATENCY_BUCKETS)
+		__sync_fetch_and_add(&latency->calls[bucket], 1);
+}
+
+/* False if there was no room for it. */
+static __always_inline bool note_error(__u32 owner, __u32 error)
+{
+	const struct pin_error_key key = {.owner = owner, .error = error};
+	const __u64 none = 0;
+	__u64 *calls = bpf_map_lookup_elem(&pin_errors, &key);
+
+	if (!calls) {
+		bpf_map_update_elem(&pin_errors, &key, &none, BPF_NOEXIST);
+		calls = bpf_map_lookup_elem(&pin_errors, &key);
+		if (!calls)
+			return false;
+	}
+	__sync_fetch_and_add(calls, 1);
+	return true;
+}
+
+/* What the owner's call came to. */
+static __always_inline void note_call(const struct pin_call *call, struct scratch *work,
+				      struct pin_totals *totals, __u32 owner, __u64 now)
+{
+	struct pin_activity *activity = activity_of(owner);
+	const struct measure *measure = &call->measure;
+
+	activity->last_ns = now;
+	__sync_fetch_and_add(&activity->asked_pages, call->asked_pages);
+	if (call->nr_pages) {
+		__sync_fetch_and_add(&activity->calls, 1);
+		__sync_fetch_and_add(&activity->pages, call->nr_pages);
+	}
+	if (call->error) {
+		__sync_fetch_and_add(&activity->failed_calls, 1);
+		if (!note_error(owner, call->error))
+			__sync_fetch_and_add(&totals->lost_errors, 1);
+	} else if (call->nr_pages < call->asked_pages) {
+		__sync_fetch_and_add(&activity->partial_calls, 1);
+	}
+	if (!measure->taken)
+		return;
+	__sync_fetch_and_add(&activity->measured_calls, 1);
+	__sync_fetch_and_add(&activity->measured_ns, measure->ns);
+	if (measure->minor_faults)
+		__sync_fetch_and_add(&activity->minor_faults, measure->minor_faults);
+	if (measure->major_faults)
+		__sync_fetch_and_add(&activity->major_faults, measure->major_faults);
+	note_latency(work, owner, measure->ns);
+}
+
 /* The index of the call's owner; 0 when there is no room for one more. */
-static __always_inline __u32 owner_of(const struct pin_call *call, struct scratch *work, __u64 now,
+static __always_inline __u32 owner_of(const struct pin_call *call, struct scratch *work,
 				      const bool bounded)
 {
 	const struct caller caller = find_caller(bounded);
@@ -322,7 +515,6 @@ static __always_inline __u32 owner_of(const struct pin_call *call, struct scratc
 		.door = call->door,
 		.long_term = call->long_term,
 	};
-	struct pin_activity *activity;
 	struct pin_owner *owner;
 	__u32 index;
 
@@ -350,10 +542,6 @@ static __always_inline __u32 owner_of(const struct pin_call *call, struct scratc
 		work->last_key = key;
 		work->last_generation = generation;
 	}
-	activity = activity_of(index);
-	activity->last_ns = now;
-	__sync_fetch_and_add(&activity->calls, 1);
-	__sync_fetch_and_add(&activity->pages, call->nr_pages);
 	return index;
 }
 
@@ -759,6 +947,22 @@ static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args,
 	call->door = DOOR_PIN_USER_PAGES;
 }
 
+static __always_inline void note_totals(const struct pin_call *call, struct pin_totals *totals,
+					__u32 long_term)
+{
+	__sync_fetch_and_add(&totals->asked_pages[long_term], call->asked_pages);
+	if (call->nr_pages) {
+		__sync_fetch_and_add(&totals->calls[long_term], 1);
+		__sync_fetch_and_add(&totals->pages[long_term], call->nr_pages);
+	}
+	if (call->error)
+		__sync_fetch_and_add(&totals->failed_calls[long_term], 1);
+	else if (call->nr_pages < call->asked_pages)
+		__sync_fetch_and_add(&totals->partial_calls[long_term], 1);
+	if (long_term && !call->measure.taken)
+		__sync_fetch_and_add(&totals->unmeasured, 1);
+}
+
 static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, __u32 mm_arg,
 					__u32 nr_args, const bool bounded)
 {
@@ -770,13 +974,12 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 
 	if (!work || !totals)
 		return 0;
-	__sync_fetch_and_add(&totals->calls[long_term], 1);
-	__sync_fetch_and_add(&totals->pages[long_term], call.nr_pages);
-	if (!long_term && skip_short_term(work)) {
+	note_totals(&call, totals, long_term);
+	if (!long_term && !call.measure.taken && skip_short_term(work)) {
 		__sync_fetch_and_add(&totals->short_term_skipped, 1);
 		return 0;
 	}
-	if (!take(work, bounded)) {
+	if (!take(&work->busy, bounded)) {
 		__sync_fetch_and_add(&totals->lost_busy[long_term], 1);
 		return 0;
 	}
@@ -786,31 +989,39 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 		call.mm = argument(call.ctx, mm_arg, bounded);
 	find_call_site(&call, nr_args, bounded);
 	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
-	owner = owner_of(&call, work, now, bounded);
+	owner = owner_of(&call, work, bounded);
 	if (!owner)
 		__sync_fetch_and_add(&totals->lost_owners[long_term], 1);
-	else if (long_term)
-		claim_long_term(&call, work, totals, owner, now, bounded);
 	else
-		claim_short_term(&call, work, owner);
-	give_back(work, bounded);
+		note_call(&call, work, totals, owner, now);
+	if (owner && call.nr_pages) {
+		if (long_term)
+			claim_long_term(&call, work, totals, owner, now, bounded);
+		else
+			claim_short_term(&call, work, owner);
+	}
+	give_back(&work->busy, bounded);
 	return 0;
 }
 
 #define NO_MM 99 /* the caller's own memory */
 
-static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 long_term,
-				__u32 pages_arg, __u32 mm_arg, __u32 nr_args, const bool bounded)
+static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u64 asked,
+				__u32 long_term, __u32 pages_arg, __u32 mm_arg, __u32 nr_args,
+				const bool bounded)
 {
 	struct pin_call call = {
 		.ctx = ctx,
-		.nr_pages = returned,
+		.nr_pages = returned > 0 ? returned : 0,
+		.asked_pages = asked,
+		.error = returned < 0 ? -returned : 0,
 		.door = which,
 		.long_term = long_term,
 	};
 
-	if (returned <= 0 || generation < oldest_active || generation > newest_active)
+	if (!is_active())
 		return 0;
+	call.measure = leave(which, bounded);
 	return pin_returned(call, pages_arg, mm_arg, nr_args, bounded);
 }
 
@@ -818,6 +1029,16 @@ static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 lo
 
 /* Makes the programs of both forms of a door; those without came after v5.17. */
 #define BOTH_FORMS(function, name)                                                                 \
+	SEC("?fentry/" #function)                                                                  \
+	int name##_entry(__u64 *ctx)                                                               \
+	{                                                                                          \
+		return name##_enter(ctx, false);                                                   \
+	}                                                                                          \
+	SEC("?fentry/" #function)                                                                  \
+	int name##_entry_bounded(__u64 *ctx)                                                       \
+	{                                                                                          \
+		return name##_enter(ctx, true);                                                    \
+	}                                                                                          \
 	SEC("?fexit/" #function)                                                                   \
 	int name(__u64 *ctx)                                                                       \
 	{                                                                                          \
@@ -830,10 +1051,17 @@ static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u32 lo
 	}
 
 /* start, nr_pages, gup_flags, pages; from v6.5 on, which took vmas away */
+SEC("?fentry/pin_user_pages")
+int pin_user_pages__fexit_4_entry(__u64 *ctx)
+{
+	return enter(DOOR_PIN_USER_PAGES, LONG_TERM(ctx[2]), false);
+}
+
 SEC("?fexit/pin_user_pages")
 int pin_user_pages__fexit_4(__u64 *ctx)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES, ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4, false);
+	return door(ctx, DOOR_PIN_USER_PAGES, ctx[4], ctx[1], LONG_TERM(ctx[2]), 3, NO_MM, 4,
+		    false);
 }
 
 /*
@@ -841,71 +1069,126 @@ int pin_user_pages__fexit_4(__u64 *ctx)
  * no fexit, long-term calls are followed in __gup_longterm_locked(), which this
  * one comes through too.
  */
+static __always_inline int pin_user_pages__fexit_5_enter(__u64 *ctx, const bool bounded)
+{
+	if (LONG_TERM(ctx[2]))
+		return 0;
+	return enter(DOOR_PIN_USER_PAGES, 0, bounded);
+}
+
 static __always_inline int pin_user_pages__fexit_5_door(__u64 *ctx, const bool bounded)
 {
 	if (LONG_TERM(ctx[2]))
 		return 0;
-	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], 0, 3, NO_MM, 5, bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], ctx[1], 0, 3, NO_MM, 5, bounded);
 }
 BOTH_FORMS(pin_user_pages, pin_user_pages__fexit_5)
 
 /* start, nr_pages, gup_flags, pages */
+static __always_inline int pin_user_pages_fast__fexit_enter(__u64 *ctx, const bool bounded)
+{
+	return enter(DOOR_PIN_USER_PAGES_FAST, LONG_TERM(ctx[2]), bounded);
+}
+
 static __always_inline int pin_user_pages_fast__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_FAST, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM, 4,
-		    bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES_FAST, (__s32)ctx[4], (__u32)ctx[1], LONG_TERM(ctx[2]),
+		    3, NO_MM, 4, bounded);
 }
 BOTH_FORMS(pin_user_pages_fast, pin_user_pages_fast__fexit)
 
 /* start, nr_pages, gup_flags, pages; v6.12 has it no more */
+static __always_inline int pin_user_pages_fast_only__fexit_enter(__u64 *ctx, const bool bounded)
+{
+	return enter(DOOR_PIN_USER_PAGES_FAST_ONLY, LONG_TERM(ctx[2]), bounded);
+}
+
 static __always_inline int pin_user_pages_fast_only__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_FAST_ONLY, (__s32)ctx[4], LONG_TERM(ctx[2]), 3, NO_MM,
-		    4, bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES_FAST_ONLY, (__s32)ctx[4], (__u32)ctx[1],
+		    LONG_TERM(ctx[2]), 3, NO_MM, 4, bounded);
 }
 BOTH_FORMS(pin_user_pages_fast_only, pin_user_pages_fast_only__fexit)
 
 /* mm, start, nr_pages, gup_flags, pages, locked */
+SEC("?fentry/pin_user_pages_remote")
+int pin_user_pages_remote__fexit_entry(__u64 *ctx)
+{
+	return enter(DOOR_PIN_USER_PAGES_REMOTE, LONG_TERM(ctx[3]), false);
+}
+
 SEC("?fexit/pin_user_pages_remote")
 int pin_user_pages_remote__fexit(__u64 *ctx)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_REMOTE, ctx[6], LONG_TERM(ctx[3]), 4, 0, 6, false);
+	return door(ctx, DOOR_PIN_USER_PAGES_REMOTE, ctx[6], ctx[2], LONG_TERM(ctx[3]), 4, 0, 6,
+		    false);
 }
 
 /* start, nr_pages, pages, gup_flags */
+static __always_inline int pin_user_pages_unlocked__fexit_enter(__u64 *ctx, const bool bounded)
+{
+	return enter(DOOR_PIN_USER_PAGES_UNLOCKED, LONG_TERM(ctx[3]), bounded);
+}
+
 static __always_inline int pin_user_pages_unlocked__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_UNLOCKED, ctx[4], LONG_TERM(ctx[3]), 2, NO_MM, 4,
-		    bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES_UNLOCKED, ctx[4], ctx[1], LONG_TERM(ctx[3]), 2, NO_MM,
+		    4, bounded);
 }
 BOTH_FORMS(pin_user_pages_unlocked, pin_user_pages_unlocked__fexit)
 
 /* start, nr_pages, gup_flags, pages, locked; refuses long-term calls, and v6.1 has it no more */
+static __always_inline int pin_user_pages_locked__fexit_enter(__u64 *ctx, const bool bounded)
+{
+	return enter(DOOR_PIN_USER_PAGES_LOCKED, 0, bounded);
+}
+
 static __always_inline int pin_user_pages_locked__fexit_door(__u64 *ctx, const bool bounded)
 {
-	return door(ctx, DOOR_PIN_USER_PAGES_LOCKED, ctx[5], 0, 3, NO_MM, 5, bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES_LOCKED, ctx[5], ctx[1], 0, 3, NO_MM, 5, bounded);
 }
 BOTH_FORMS(pin_user_pages_locked, pin_user_pages_locked__fexit)
 
 /* memfd, start, end, folios, max_folios, offset; pins are long-term by nature */
+SEC("?fentry/memfd_pin_folios")
+int memfd_pin_folios__fexit_entry(__u64 *ctx)
+{
+	return enter(DOOR_MEMFD_PIN_FOLIOS, 1, false);
+}
+
 SEC("?fexit/memfd_pin_folios")
 int memfd_pin_folios__fexit(__u64 *ctx)
 {
-	return door(ctx, DOOR_MEMFD_PIN_FOLIOS, ctx[6], 1, 3, NO_MM, 6, false);
+	const long returned = ctx[6];
+	/* It tells folios, of which there may be fewer than it has room for. */
+	const __u64 asked = returned > 0 ? returned : (__u32)ctx[4];
+
+	return door(ctx, DOOR_MEMFD_PIN_FOLIOS, returned, asked, 1, 3, NO_MM, 6, false);
 }
 
 /*
  * mm, start, nr_pages, pages, locked or vmas, gup_flags. Fexit refuses functions
  * of more than six arguments before v6.6, and pin_user_pages_remote() has seven
- * before v6.5; all its long-term calls come through here.
+ * before v6.5; all its long-term calls come through here. So does what
+ * pin_user_pages_fast() does not find at once: that call is the one to tell of it.
  */
-static __always_inline int gup_longterm_locked__fexit_door(__u64 *ctx, const bool bounded)
+static __always_inline bool is_gup_longterm_locked_call(const __u64 *ctx)
 {
 	const __u32 wanted = foll_longterm | foll_pin;
 
-	if (((__u32)ctx[5] & wanted) != wanted)
+	return ((__u32)ctx[5] & wanted) == wanted && !is_under_way(DOOR_PIN_USER_PAGES_FAST);
+}
+
+static __always_inline int gup_longterm_locked__fexit_enter(__u64 *ctx, const bool bounded)
+{
+	return is_gup_longterm_locked_call(ctx) ? enter(DOOR_GUP_LONGTERM_LOCKED, 1, bounded) : 0;
+}
+
+static __always_inline int gup_longterm_locked__fexit_door(__u64 *ctx, const bool bounded)
+{
+	if (!is_gup_longterm_locked_call(ctx))
 		return 0;
-	return door(ctx, DOOR_GUP_LONGTERM_LOCKED, ctx[6], 1, 3, 0, 6, bounded);
+	return door(ctx, DOOR_GUP_LONGTERM_LOCKED, ctx[6], ctx[2], 1, 3, 0, 6, bounded);
 }
 BOTH_FORMS(__gup_longterm_locked, gup_longterm_locked__fexit)
 

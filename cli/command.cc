@@ -24,6 +24,7 @@
 #include "absl/time/clock.h"
 #include "cli/attempts_table.h"
 #include "cli/block_table.h"
+#include "cli/calls_table.h"
 #include "cli/client.h"
 #include "cli/explain_table.h"
 #include "cli/json.h"
@@ -126,6 +127,7 @@ void SetSubject(const std::vector<std::string>& words, Options& options) {
 }
 
 int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
+int RunCalls(const Options& options, std::ostream& out, std::ostream& err);
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
 int RunPause(const Options& options, std::ostream& out, std::ostream& err);
 int RunResume(const Options& options, std::ostream& out, std::ostream& err);
@@ -156,6 +158,11 @@ void AddCommands(CLI::App& app, Options& options) {
   top->add_option("-n,--rows", options.rows, "Rows of the table; 0 is all")
       ->type_name("N")
       ->capture_default_str();
+
+  AddCommand(app, options, "calls",
+             "What calls that pin pages ask for, get and take",
+             "one object, Snapshot, with time, calls and claims alone",
+             "calls -o json | jq '.calls[].outcomes'", RunCalls);
 
   AddCommand(
       app, options, "explain",
@@ -301,6 +308,18 @@ int RunAttempts(const Options& options, std::ostream& out, std::ostream& err) {
     return AttemptsTable(attempts, absl::Now());
   };
   return Print(options, AskAttempts(ToQuestion(options)), to_table, out, err);
+}
+
+int RunCalls(const Options& options, std::ostream& out, std::ostream& err) {
+  absl::StatusOr<Answers> answers = Ask(ToQuestion(options));
+  if (!answers.ok()) return Fail(answers.status(), err);
+  v1::Snapshot& all = answers->snapshot;
+  absl::StatusOr<v1::Snapshot> calls = v1::Snapshot();
+  *calls->mutable_time() = std::move(*all.mutable_time());
+  *calls->mutable_calls() = std::move(*all.mutable_calls());
+  if (all.has_claims())
+    *calls->mutable_claims() = std::move(*all.mutable_claims());
+  return Print(options, calls, CallsTable, out, err);
 }
 
 // The owners that are the process, or that it asked for.

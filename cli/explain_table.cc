@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "cli/calls_table.h"
 #include "cli/owner_text.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
@@ -113,7 +114,11 @@ std::string ProcessTable(uint32_t pid, const v1::ListOwnersResponse& owners,
   google::protobuf::RepeatedPtrField<v1::PinOwner> holders;
   uint64_t calls = 0;
   uint64_t pages = 0;
+  std::string failures;
   for (const v1::PinOwner& owner : owners.owners()) {
+    if (const std::string text = FailuresText(owner.outcomes()); !text.empty())
+      failures +=
+          Paragraph(absl::StrCat("through ", owner.subsystem(), ": ", text));
     calls += owner.calls();
     pages += owner.pages();
     if (!owner.holdings().empty()) *holders.Add() = owner;
@@ -130,8 +135,9 @@ std::string ProcessTable(uint32_t pid, const v1::ListOwnersResponse& owners,
                    PagesAndSize(pages), " in all");
   if (holders.empty())
     return Paragraph(absl::StrCat(ProcessName(owners.owners(0).process()),
-                                  ": holds nothing now; ", past));
-  return Owners(holders, now) + Paragraph(past);
+                                  ": holds nothing now; ", past)) +
+           failures;
+  return Owners(holders, now) + Paragraph(past) + failures;
 }
 
 }  // namespace pinwatch

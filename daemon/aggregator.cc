@@ -166,6 +166,7 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   gaps_.long_term_losses = now.lost_long_term;
   gaps_.short_term_losses = short_term_losses;
   claims_ = now;
+  call_book_.Add(std::move(reading.calls));
   return owner_book_.Update(reading.owners);
 }
 
@@ -563,6 +564,7 @@ Snapshot Aggregator::Build(Timestamp now) {
     growth_watch_.Update(snapshot.owners, now);
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.pin_kinds = std::move(holdings.kinds);
+    snapshot.calls = call_book_.AddUp(owner_book_);
     snapshot.claims = claims_;
     snapshot.governor = governor_;
   }
@@ -592,6 +594,7 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   snapshot.owners.clear();
   snapshot.attributions.clear();
   snapshot.pin_kinds.clear();
+  snapshot.calls.clear();
   snapshot.claims.reset();
 }
 

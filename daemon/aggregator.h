@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/call_book.h"
 #include "daemon/growth_watch.h"
 #include "daemon/holdings.h"
 #include "daemon/host_files.h"
@@ -162,6 +163,7 @@ class Aggregator {
   std::map<uint64_t, BlockLook> looks_;  // by block id
   std::vector<Migrations> migrations_;
   OwnerBook owner_book_;
+  CallBook call_book_;
   std::optional<ClaimTotals> claims_;
   ClaimGaps gaps_;
   bool misses_doors_ = false;  // some long-term pins leave no claim at all

@@ -21,6 +21,9 @@ auto Key(const HotplugAttempt& attempt) {
 auto Key(const Migrations& migrations) {
   return std::tie(migrations.reason, migrations.mode);
 }
+auto Key(const SubsystemCalls& calls) {
+  return std::tie(calls.subsystem, calls.long_term);
+}
 auto Key(const PinAttribution& pins) {
   return std::tie(pins.nid, pins.zone, pins.certainty, pins.reason);
 }
@@ -101,8 +104,8 @@ std::vector<T> ChangedOrGone(const std::vector<T>& from,
 bool Difference::empty() const {
   return nodes.empty() && zones.empty() && owners.empty() && attempts.empty() &&
          migrations.empty() && attributions.empty() && blocks.empty() &&
-         pin_kinds.empty() && nodes_gone.empty() && owners_gone.empty() &&
-         !pause_changed;
+         pin_kinds.empty() && calls.empty() && nodes_gone.empty() &&
+         owners_gone.empty() && !pause_changed;
 }
 
 Difference Diff(const Snapshot& from, const Snapshot& to) {
@@ -114,6 +117,7 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .owners = Changed(from.owners, to.owners),
       .attempts = Changed(from.attempts, to.attempts),
       .migrations = Changed(from.migrations, to.migrations),
+      .calls = Changed(from.calls, to.calls),
       .attributions = ChangedOrGone(from.attributions, to.attributions,
                                     &PinAttribution::pins),
       .pin_kinds = Changed(from.pin_kinds, to.pin_kinds),

@@ -21,6 +21,7 @@ struct Difference {
   std::vector<PinOwner> owners;
   std::vector<HotplugAttempt> attempts;
   std::vector<Migrations> migrations;
+  std::vector<SubsystemCalls> calls;
   // The same; what is gone has 0 pages, or 0 blocks. Ages are no difference.
   std::vector<PinAttribution> attributions;
   std::vector<PinKinds> pin_kinds;

@@ -2,6 +2,7 @@
 #include "daemon/doors.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 namespace pinwatch {
@@ -71,11 +72,14 @@ const std::set<std::string>& Adders() {
   return adders;
 }
 
+constexpr char kEntry[] = "_entry";
 constexpr char kInner[] = "__gup_longterm_locked";
 constexpr char kInnerProgram[] = "gup_longterm_locked__fexit";
 
-std::string Program(const char* name, bool bounded) {
-  return bounded ? std::string(name) + "_bounded" : name;
+// What follows the calls when they return, and what notes when they began.
+std::array<std::string, 2> Programs(const std::string& name, bool bounded) {
+  const std::string form = bounded ? "_bounded" : "";
+  return {name + form, name + kEntry + form};
 }
 
 bool Has(const PinFunctions& functions, const std::string& name,
@@ -85,6 +89,10 @@ bool Has(const PinFunctions& functions, const std::string& name,
 }
 
 }  // namespace
+
+bool IsEntry(const std::string& program) {
+  return program.find(kEntry) != std::string::npos;
+}
 
 std::set<std::string> DoorFunctions() {
   std::set<std::string> names = Adders();
@@ -107,15 +115,17 @@ Doors ChooseDoors(const PinFunctions& functions, bool bounded,
     if (functions.count(form.function)) present.insert(form.door);
     if (!Has(functions, form.function, form.parameters)) continue;
     if (without.count(form.door) || (bounded && !form.has_bounded)) continue;
-    doors.programs.insert(Program(form.program, bounded));
-    doors.short_term[Program(form.program, bounded)] = form.door;
+    for (const std::string& program : Programs(form.program, bounded)) {
+      doors.programs.insert(program);
+      doors.short_term[program] = form.door;
+    }
     doors.followed.insert(form.door);
   }
   // Long-term pins of pin_user_pages and of pin_user_pages_remote come through
   // the same inner function, which cannot tell them apart. It is followed where
   // the latter has seven parameters, as it had together with the former's
   // `vmas`.
-  if (doors.programs.count(Program("pin_user_pages__fexit_5", bounded))) {
+  if (doors.programs.count(Programs("pin_user_pages__fexit_5", bounded)[0])) {
     const bool inner =
         Has(functions, "pin_user_pages_remote",
             {"mm", "start", "nr_pages", "gup_flags", "pages", "vmas",
@@ -124,7 +134,8 @@ Doors ChooseDoors(const PinFunctions& functions, bool bounded,
             {"mm", "start", "nr_pages", "pages", "vmas", "gup_flags"}) &&
         !without.count("pin_user_pages_remote");
     if (inner) {
-      doors.programs.insert(Program(kInnerProgram, bounded));
+      for (const std::string& program : Programs(kInnerProgram, bounded))
+        doors.programs.insert(program);
       doors.followed.insert("pin_user_pages_remote");
     } else {
       doors.followed.erase("pin_user_pages");

@@ -21,7 +21,7 @@ std::set<std::string> DoorNames();
 
 struct Doors {
   std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
-  // Of these, those that short-term calls come to, with their doors.
+  // Of these, those that short-term calls come to or by, with their doors.
   std::map<std::string, std::string> short_term;
   std::set<std::string> followed;
   std::set<std::string> not_followed;  // though the kernel has them
@@ -29,6 +29,9 @@ struct Doors {
   // claim is theirs.
   std::set<std::string> implied;
 };
+
+// Whether a program runs when calls begin, and not when they return.
+bool IsEntry(const std::string& program);
 
 // `bounded`: the kernel lacks what the programs' other form takes. Pure, so
 // that it can be tested for kernels that are not here.

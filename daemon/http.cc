@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <cmath>
 #include <cstring>
 #include <iterator>
 #include <optional>
@@ -269,6 +270,19 @@ size_t LeaveEscaped(void*, MHD_Connection*, char* text) {
   return std::strlen(text);
 }
 
+prometheus::ClientMetric::Histogram ToClientHistogram(
+    const Histogram& histogram) {
+  prometheus::ClientMetric::Histogram out;
+  for (size_t i = 0; i < histogram.counts.size(); ++i) {
+    out.sample_count += histogram.counts[i];
+    out.bucket.push_back({out.sample_count, i < histogram.bounds.size()
+                                                ? histogram.bounds[i]
+                                                : HUGE_VAL});
+  }
+  out.sample_sum = histogram.sum;
+  return out;
+}
+
 prometheus::MetricFamily ToFamily(const CollectedMetric& collected) {
   const MetricDef& metric = *collected.metric;
   prometheus::MetricFamily family;
@@ -276,13 +290,18 @@ prometheus::MetricFamily ToFamily(const CollectedMetric& collected) {
   family.help = metric.help;
   const bool is_counter = metric.type == MetricType::kCounter;
   family.type = is_counter ? prometheus::MetricType::Counter
-                           : prometheus::MetricType::Gauge;
+                : metric.type == MetricType::kHistogram
+                    ? prometheus::MetricType::Histogram
+                    : prometheus::MetricType::Gauge;
   for (const Series& series : collected.series) {
     prometheus::ClientMetric& out = family.metric.emplace_back();
     const std::string* value = series.labels.data();
     for (std::string_view label : metric.labels)
       out.label.push_back({std::string(label), *value++});
-    (is_counter ? out.counter.value : out.gauge.value) = series.value;
+    if (series.histogram)
+      out.histogram = ToClientHistogram(*series.histogram);
+    else
+      (is_counter ? out.counter.value : out.gauge.value) = series.value;
   }
   return family;
 }

@@ -8,6 +8,9 @@
 
 #include "daemon/metrics.h"
 
+// By MetricType.
+constexpr const char* kTypes[] = {"gauge", "counter", "histogram"};
+
 int main(int argc, char**) {
   if (argc != 1) {
     std::cerr << "metric_catalogue: takes no arguments\n";
@@ -15,9 +18,8 @@ int main(int argc, char**) {
   }
   auto metrics = nlohmann::ordered_json::array();
   for (const pinwatch::MetricDef& metric : pinwatch::Metrics()) {
-    const bool counter = metric.type == pinwatch::MetricType::kCounter;
     metrics.push_back({{"name", metric.name},
-                       {"type", counter ? "counter" : "gauge"},
+                       {"type", kTypes[static_cast<size_t>(metric.type)]},
                        {"help", metric.help},
                        {"unit", pinwatch::UnitOf(metric.name)},
                        {"labels", nlohmann::ordered_json::array()}});

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <functional>
+#include <map>
 
 #include "daemon/names.h"
 #include "daemon/utf8.h"
@@ -174,6 +176,85 @@ void ReadGovernor(const Scrape& s, const Emit& emit) {
   emit(stage == GovernorStage::kOff, "off");
 }
 
+const char* KindName(bool long_term) {
+  return long_term ? "long_term" : "short_term";
+}
+
+// The calls by the name of a subsystem and the kind: every kind that one is
+// known for, and what else there was. Modules without a name of ours are one.
+std::map<std::pair<std::string_view, bool>, PinCalls> CallsByName(
+    const Snapshot& snapshot) {
+  std::map<std::pair<std::string_view, bool>, PinCalls> calls;
+  for (const SubsystemName& known : kSubsystems)
+    calls[{known.name, known.long_term}];
+  for (const bool long_term : {false, true})
+    calls[{"other", long_term}], calls[{"unknown", long_term}];
+  for (const SubsystemCalls& some : snapshot.calls) {
+    const auto* known =
+        std::ranges::find(kSubsystems, some.subsystem, &SubsystemName::name);
+    const std::string_view name = known != std::end(kSubsystems) ? known->name
+                                  : some.subsystem == "unknown"  ? "unknown"
+                                                                 : "other";
+    calls[{name, some.long_term}] += some.calls;
+  }
+  return calls;
+}
+
+template <auto value>
+void EachSubsystem(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot))
+    emit(std::invoke(value, calls), key.first, KindName(key.second));
+}
+
+template <auto value>
+constexpr auto OutcomeOf = [](const PinCalls& calls) {
+  return static_cast<double>(std::invoke(value, calls.outcomes));
+};
+
+// Two of our buckets in one, but for the first and the last.
+Histogram ToHistogram(const PinCalls& calls) {
+  constexpr size_t kBuckets = PINWATCH_LATENCY_BUCKETS;
+  static_assert(kBuckets % 2 == 0, "the last shares its bucket");
+  Histogram histogram{.counts = std::vector<uint64_t>(kBuckets / 2 + 1),
+                      .sum = calls.outcomes.measured_ns / kNsPerSecond};
+  for (size_t i = 0; i < kBuckets; ++i)
+    histogram.counts[(i + 1) / 2] += calls.latencies[i];
+  for (size_t i = 0; i < kBuckets - 1; i += 2)
+    histogram.bounds.push_back(std::ldexp(
+        1 / kNsPerSecond, PINWATCH_LATENCY_SHIFT + static_cast<int>(i)));
+  return histogram;
+}
+
+void ReadFaults(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot)) {
+    emit(calls.outcomes.minor_faults, key.first, KindName(key.second), "minor");
+    emit(calls.outcomes.major_faults, key.first, KindName(key.second), "major");
+  }
+}
+
+// Every kind and error.
+void ReadPinErrors(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims) return;
+  for (const bool long_term : {true, false}) {
+    PinOutcomes outcomes;
+    for (const SubsystemCalls& some : s.snapshot.calls)
+      if (some.long_term == long_term) outcomes += some.calls.outcomes;
+    uint64_t other = 0;
+    for (const PinErrors& errors : outcomes.errors) other += errors.calls;
+    for (const NamedError& known : kPinErrors) {
+      const auto errors =
+          std::ranges::find(outcomes.errors, known.error, &PinErrors::error);
+      const uint64_t calls =
+          errors == outcomes.errors.end() ? 0 : errors->calls;
+      emit(calls, KindName(long_term), known.name);
+      other -= calls;
+    }
+    emit(other, KindName(long_term), "other");
+  }
+}
+
 void ReadUnclaimedCalls(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   emit(s.snapshot.claims->lost_busy, "busy");
@@ -216,6 +297,7 @@ void ReadMemoryBlocks(const Scrape& s, const Emit& emit) {
 
 constexpr MetricType kGauge = MetricType::kGauge;
 constexpr MetricType kCounter = MetricType::kCounter;
+constexpr MetricType kHistogram = MetricType::kHistogram;
 
 constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_build_info",
@@ -536,7 +618,9 @@ constexpr MetricDef kMetrics[] = {
          }},
     {.name = "pinwatch_pin_calls_total",
      .type = kCounter,
-     .help = "Calls of the kernel's pin functions, with a claim or without.",
+     .help =
+         "Calls of the kernel's pin functions that pinned something, with a "
+         "claim or without.",
      .labels = {"kind"},
      .read = EachPinKind<&ClaimTotals::long_term_calls,
                          &ClaimTotals::short_term_calls>},
@@ -546,6 +630,83 @@ constexpr MetricDef kMetrics[] = {
      .labels = {"kind"},
      .read = EachPinKind<&ClaimTotals::long_term_pages,
                          &ClaimTotals::short_term_pages>},
+    {.name = "pinwatch_pin_asked_pages_total",
+     .type = kCounter,
+     .help = "Pages that calls of the pin functions asked for, those that "
+             "failed too.",
+     .labels = {"kind"},
+     .read = EachPinKind<&ClaimTotals::long_term_asked_pages,
+                         &ClaimTotals::short_term_asked_pages>},
+    {.name = "pinwatch_pin_partial_calls_total",
+     .type = kCounter,
+     .help = "Calls of the pin functions that pinned fewer pages than they "
+             "were asked for, even none, and said no error.",
+     .labels = {"kind"},
+     .read = EachPinKind<&ClaimTotals::long_term_partial_calls,
+                         &ClaimTotals::short_term_partial_calls>},
+    {.name = "pinwatch_pin_failed_calls_total",
+     .type = kCounter,
+     .help = "Calls of the pin functions that came back with an error.",
+     .labels = {"kind"},
+     .read = EachPinKind<&ClaimTotals::long_term_failed_calls,
+                         &ClaimTotals::short_term_failed_calls>},
+    {.name = "pinwatch_pin_errors_total",
+     .type = kCounter,
+     .help = "These by their error, as far as they were recorded: of "
+             "short-term ones a sample.",
+     .labels = {"kind", "errno"},
+     .read = ReadPinErrors},
+    {.name = "pinwatch_pin_errors_uncounted_total",
+     .type = kCounter,
+     .help = "Recorded calls that failed whose error is not counted since the "
+             "table of errors was full.",
+     .read = OfClaims<&ClaimTotals::lost_errors>},
+    {.name = "pinwatch_pin_calls_unmeasured_total",
+     .type = kCounter,
+     .help = "Long-term calls of the pin functions of which it is not known "
+             "how long they took: they began before the hooks were attached, "
+             "or many were under way.",
+     .read = OfClaims<&ClaimTotals::unmeasured_calls>},
+    {.name = "pinwatch_subsystem_pin_calls_total",
+     .type = kCounter,
+     .help = "Recorded calls that pinned something, by who in the kernel "
+             "asked; other: a module. Short-term ones are a sample, here and "
+             "in what follows.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<&PinCalls::calls>},
+    {.name = "pinwatch_subsystem_pin_pages_total",
+     .type = kCounter,
+     .help = "Pages that these calls pinned, whether still held or not.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<&PinCalls::pages>},
+    {.name = "pinwatch_subsystem_pin_asked_pages_total",
+     .type = kCounter,
+     .help = "Pages that recorded calls asked for, those that failed too.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<OutcomeOf<&PinOutcomes::asked_pages>>},
+    {.name = "pinwatch_subsystem_pin_partial_calls_total",
+     .type = kCounter,
+     .help = "Recorded calls that pinned fewer pages than they were asked for, "
+             "even none, and said no error.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<OutcomeOf<&PinOutcomes::partial_calls>>},
+    {.name = "pinwatch_subsystem_pin_failed_calls_total",
+     .type = kCounter,
+     .help = "Recorded calls that came back with an error.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<OutcomeOf<&PinOutcomes::failed_calls>>},
+    {.name = "pinwatch_subsystem_pin_faults_total",
+     .type = kCounter,
+     .help = "Page faults that were taken within measured calls. Source: the "
+             "fault counters of the calling thread.",
+     .labels = {"subsystem", "kind", "fault"},
+     .read = ReadFaults},
+    {.name = "pinwatch_subsystem_pin_call_seconds",
+     .type = kHistogram,
+     .help = "How long measured calls took, in seconds: long-term ones all, "
+             "short-term ones one in 64.",
+     .labels = {"subsystem", "kind"},
+     .read = EachSubsystem<ToHistogram>},
     {.name = "pinwatch_pin_calls_skipped_total",
      .type = kCounter,
      .help = "Short-term calls of the pin functions that sampling left "
@@ -723,10 +884,11 @@ std::string CleanLabel(std::string_view text) {
 }  // namespace
 
 void Emit::Add(Series series) const {
-  if (series_->size() >= limit_) {
-    ++*dropped_;
+  if (series.size() > *room_) {
+    *dropped_ += series.size();
     return;
   }
+  *room_ -= series.size();
   for (std::string& label : series.labels) label = CleanLabel(label);
   series_->push_back(std::move(series));
 }
@@ -736,16 +898,15 @@ std::span<const MetricDef> Metrics() { return kMetrics; }
 std::vector<CollectedMetric> CollectMetrics(Scrape scrape,
                                             uint64_t max_series) {
   std::vector<CollectedMetric> collected;
-  uint64_t room = std::max<uint64_t>(max_series, 1);
+  // One series is kept for the last row.
+  uint64_t room = std::max<uint64_t>(max_series, 1) - 1;
   for (const MetricDef& metric : kMetrics) {
-    // One series is kept for the last row.
-    const uint64_t limit = &metric == &kSeriesDropped ? room : room - 1;
+    if (&metric == &kSeriesDropped) ++room;
     std::vector<Series> series;
-    metric.read(scrape, Emit(limit, &series, &scrape.series_dropped));
+    metric.read(scrape, Emit(&room, &series, &scrape.series_dropped));
     assert(std::ranges::all_of(series, [&](const Series& one) {
       return one.labels.size() == metric.labels.size();
     }));
-    room -= series.size();
     if (!series.empty()) collected.push_back({&metric, std::move(series)});
   }
   return collected;

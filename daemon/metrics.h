@@ -36,22 +36,36 @@ struct Scrape {
   uint64_t series_dropped = 0;          // kept up to date by CollectMetrics
 };
 
+struct Histogram {
+  std::vector<double> bounds;  // upper ones, rising; a last without is implied
+  std::vector<uint64_t> counts;  // one more: each of its bucket alone
+  double sum = 0;
+};
+
 struct Series {
   std::vector<std::string> labels;  // values, in the order of the row's labels
   double value = 0;
+  std::optional<Histogram> histogram;  // instead of the value
+
+  // Lines that it takes.
+  uint64_t size() const { return histogram ? histogram->counts.size() + 2 : 1; }
 };
 
 // Takes the series of one metric from its reader.
 class Emit {
  public:
-  // Takes at most `limit` series and counts the others in *dropped.
-  Emit(uint64_t limit, std::vector<Series>* series, uint64_t* dropped)
-      : limit_(limit), series_(series), dropped_(dropped) {}
+  // Takes series as long as *room lasts and counts the others in *dropped.
+  Emit(uint64_t* room, std::vector<Series>* series, uint64_t* dropped)
+      : room_(room), series_(series), dropped_(dropped) {}
 
   // Label values, strings or integers, in the order of the row's labels.
   template <typename... Labels>
   void operator()(double value, const Labels&... labels) const {
-    Add({{Text(labels)...}, value});
+    Add({{Text(labels)...}, value, std::nullopt});
+  }
+  template <typename... Labels>
+  void operator()(Histogram histogram, const Labels&... labels) const {
+    Add({{Text(labels)...}, 0, std::move(histogram)});
   }
 
  private:
@@ -60,12 +74,12 @@ class Emit {
 
   void Add(Series series) const;
 
-  uint64_t limit_;
+  uint64_t* room_;
   std::vector<Series>* series_;
   uint64_t* dropped_;
 };
 
-enum class MetricType { kGauge, kCounter };
+enum class MetricType { kGauge, kCounter, kHistogram };
 
 // Not a std::array of names: g++ 12 takes no part-filled one as a constant.
 class LabelNames {

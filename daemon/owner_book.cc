@@ -13,6 +13,7 @@ void TakeCounts(const OwnerReading& reading, PinOwner& owner) {
   owner.door = reading.door;
   owner.calls = reading.calls;
   owner.pages = reading.pages;
+  owner.outcomes = reading.outcomes;
   owner.first = reading.first;
   owner.last = reading.last;
 }

@@ -72,6 +72,24 @@ OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
           .user_stack = Stack(owner.user_stack)};
 }
 
+// Without errors.
+PinOutcomes Since(const pin_activity& before, const pin_activity& now) {
+  return {.asked_pages = now.asked_pages - before.asked_pages,
+          .partial_calls = now.partial_calls - before.partial_calls,
+          .failed_calls = now.failed_calls - before.failed_calls,
+          .errors = {},
+          .measured_calls = now.measured_calls - before.measured_calls,
+          .measured_ns = now.measured_ns - before.measured_ns,
+          .minor_faults = now.minor_faults - before.minor_faults,
+          .major_faults = now.major_faults - before.major_faults};
+}
+
+std::vector<PinErrors> ToList(const std::map<int, uint64_t>& errors) {
+  std::vector<PinErrors> list;
+  for (const auto& [error, calls] : errors) list.push_back({error, calls});
+  return list;
+}
+
 // Calls `visit` with every key and value of a hash map.
 template <typename Key, typename Value, typename Visit>
 void ForEach(const bpf_map* map, Visit visit) {
@@ -106,7 +124,9 @@ uint64_t RecursionMisses(const std::vector<Hook>& hooks) {
 
 // 0 or -errno.
 int AttachHook(Hook& hook) {
-  const int link = bpf_link_create(hook.program, 0, BPF_TRACE_FEXIT, nullptr);
+  const bpf_attach_type place =
+      IsEntry(hook.name) ? BPF_TRACE_FENTRY : BPF_TRACE_FEXIT;
+  const int link = bpf_link_create(hook.program, 0, place, nullptr);
   if (link < 0) return link;
   hook.link = link;
   return 0;
@@ -121,7 +141,7 @@ int IgnoreNews(void*, void*, size_t) { return 0; }
 
 }  // namespace
 
-PinSource::PinSource() = default;
+PinSource::PinSource() : activity_told_(PINWATCH_MAX_OWNERS + 1) {}
 
 PinSource::~PinSource() {
   Close(hooks_);
@@ -365,6 +385,9 @@ void PinSource::Detach() {
 
 int PinSource::Attach() {
   doors_off_.clear();
+  // Of calls that were under way when programs were last detached.
+  std::memset(programs_->bss->pin_begins, 0,
+              sizeof(programs_->bss->pin_begins));
   for (Hook& hook : hooks_) {
     if (hook.link >= 0) continue;
     if (const int error = AttachHook(hook)) return error;
@@ -552,6 +575,14 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
     totals.long_term_calls += one.calls[1];
     totals.short_term_pages += one.pages[0];
     totals.long_term_pages += one.pages[1];
+    totals.short_term_asked_pages += one.asked_pages[0];
+    totals.long_term_asked_pages += one.asked_pages[1];
+    totals.short_term_partial_calls += one.partial_calls[0];
+    totals.long_term_partial_calls += one.partial_calls[1];
+    totals.short_term_failed_calls += one.failed_calls[0];
+    totals.long_term_failed_calls += one.failed_calls[1];
+    totals.unmeasured_calls += one.unmeasured;
+    totals.lost_errors += one.lost_errors;
     totals.short_term_skipped += one.short_term_skipped;
     totals.lost_busy += one.lost_busy[0] + one.lost_busy[1];
     totals.lost_long_term += one.lost_busy[1] + one.lost_owners[1];
@@ -579,15 +610,81 @@ void PinSource::ReadOwners(Timestamp now) {
   owners_read_ = made;
 }
 
-void PinSource::ReadActivity(Timestamp now) {
+// Errors that were not told of yet.
+PinSource::OwnerErrors PinSource::ReadErrors(const ClaimTotals& totals) {
+  OwnerErrors news;
+  const uint64_t failures =
+      totals.long_term_failed_calls + totals.short_term_failed_calls;
+  if (failures == failures_read_) return news;
+  ForEach<pin_error_key, uint64_t>(
+      programs_->maps.pin_errors,
+      [&](const pin_error_key& key, uint64_t calls) {
+        const auto error = static_cast<int>(key.error);
+        uint64_t& told = errors_told_[key.owner][error];
+        if (calls != told) news[key.owner][error] = calls - told;
+        told = calls;
+      });
+  failures_read_ = failures;
+  return news;
+}
+
+// Of calls that were not told of yet.
+PinLatencies PinSource::ReadLatencies(uint32_t owner) {
+  PinLatencies news{};
+  pin_latency now;
+  if (bpf_map__lookup_elem(programs_->maps.pin_latencies, &owner, sizeof(owner),
+                           &now, sizeof(now), 0))
+    return news;
+  pin_latency& told = latencies_told_[owner];
+  // As 32-bit numbers, which may come round.
+  for (size_t i = 0; i < news.size(); ++i)
+    news[i] = uint32_t{now.calls[i] - told.calls[i]};
+  told = now;
+  return news;
+}
+
+void PinSource::ReadActivity(Timestamp now, const OwnerErrors& new_errors,
+                             ClaimReading& reading) {
   for (OwnerReading& owner : owners_) {
-    const pin_activity& activity = programs_->bss->pin_activity[owner.index];
-    owner.calls = activity.calls;
-    owner.pages = activity.pages;
+    const pin_activity activity = programs_->bss->pin_activity[owner.index];
     // The clock of short-term calls may be older than the owner's first call.
     owner.last =
         At(std::max<uint64_t>(activity.last_ns, owner.first.monotonic_ns), now);
+    owner.calls = activity.calls;
+    owner.pages = activity.pages;
+    owner.outcomes = Since({}, activity);
+    if (activity.failed_calls)
+      owner.outcomes.errors = ToList(errors_told_[owner.index]);
+    pin_activity& told = activity_told_[owner.index];
+    const auto errors = new_errors.find(owner.index);
+    if (errors == new_errors.end() &&
+        std::memcmp(&activity, &told, sizeof(told)) == 0)
+      continue;
+    PinCalls calls{.calls = activity.calls - told.calls,
+                   .pages = activity.pages - told.pages,
+                   .outcomes = Since(told, activity)};
+    if (calls.outcomes.measured_calls)
+      calls.latencies = ReadLatencies(owner.index);
+    if (errors != new_errors.end())
+      calls.outcomes.errors = ToList(errors->second);
+    reading.calls.push_back({owner.index, owner.long_term, std::move(calls)});
+    told = activity;
   }
+}
+
+// Before the index is given to another.
+void PinSource::ForgetOutcomes(uint32_t owner) {
+  bpf_map__delete_elem(programs_->maps.pin_latencies, &owner, sizeof(owner), 0);
+  latencies_told_.erase(owner);
+  activity_told_[owner] = {};
+  const auto errors = errors_told_.find(owner);
+  if (errors == errors_told_.end()) return;
+  for (const auto& [error, calls] : errors->second) {
+    const pin_error_key key = {.owner = owner,
+                               .error = static_cast<uint32_t>(error)};
+    bpf_map__delete_elem(programs_->maps.pin_errors, &key, sizeof(key), 0);
+  }
+  errors_told_.erase(errors);
 }
 
 absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
@@ -598,7 +695,7 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   if (absl::Status status = ReadTotals(reading.totals); !status.ok())
     return status;
   if (programs_->bss->owners_made != owners_read_) ReadOwners(now);
-  ReadActivity(now);
+  ReadActivity(now, ReadErrors(reading.totals), reading);
   ReadRuns();
   AddMissingChunks();
   if (now.monotonic_ns - words_->aged_ns > kAgeEveryNs) {
@@ -637,6 +734,7 @@ void PinSource::ForgetOwners(const std::vector<uint32_t>& ended) {
       ++i;
       continue;
     }
+    ForgetOutcomes(index);
     // Before the index can be another's.
     __atomic_fetch_add(&programs_->bss->owners_generation, 1, __ATOMIC_SEQ_CST);
     bpf_map_update_elem(free_owners, nullptr, &index, BPF_ANY);

@@ -3,6 +3,7 @@
 #define PINWATCH_DAEMON_PIN_SOURCE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -83,6 +84,8 @@ class PinSource {
     claim_chunk* memory;
   };
 
+  using OwnerErrors = std::map<uint32_t, std::map<int, uint64_t>>;
+
   PinSource();
 
   static void Destroy(pin_bpf* programs);
@@ -102,7 +105,11 @@ class PinSource {
   void WriteAgedRuns(int64_t now_ns);
   absl::Status ReadTotals(ClaimTotals& totals);
   void ReadOwners(Timestamp now);
-  void ReadActivity(Timestamp now);
+  OwnerErrors ReadErrors(const ClaimTotals& totals);
+  PinLatencies ReadLatencies(uint32_t owner);
+  void ReadActivity(Timestamp now, const OwnerErrors& new_errors,
+                    ClaimReading& reading);
+  void ForgetOutcomes(uint32_t owner);
   void AddMissingChunks();
 
   std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
@@ -121,8 +128,13 @@ class PinSource {
   std::vector<OwnerReading> owners_;
   std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
   uint64_t owners_read_ = 0;               // owners_made then
-  uint64_t runs_read_ = 0;                 // claim_runs_changed then
-  std::set<std::string> doors_off_;        // by the governor
+  // What has been told of already, by index.
+  std::vector<pin_activity> activity_told_;
+  std::map<uint32_t, pin_latency> latencies_told_;
+  OwnerErrors errors_told_;
+  uint64_t failures_read_ = 0;       // failed calls in all, then
+  uint64_t runs_read_ = 0;           // claim_runs_changed then
+  std::set<std::string> doors_off_;  // by the governor
 };
 
 }  // namespace pinwatch

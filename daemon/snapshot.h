@@ -5,6 +5,7 @@
 #ifndef PINWATCH_DAEMON_SNAPSHOT_H_
 #define PINWATCH_DAEMON_SNAPSHOT_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <iterator>
@@ -155,6 +156,80 @@ struct PinGrowth {
   bool operator==(const PinGrowth&) const = default;
 };
 
+// Calls of the pin functions that failed with one error.
+struct PinErrors {
+  int error = 0;  // errno
+  uint64_t calls = 0;
+
+  bool operator==(const PinErrors&) const = default;
+};
+
+// What came of calls of the pin functions, as those who made them felt it.
+struct PinOutcomes {
+  uint64_t asked_pages = 0;       // by all calls, those that failed too
+  uint64_t partial_calls = 0;     // that pinned fewer than asked for, even none
+  uint64_t failed_calls = 0;      // that came back with an error
+  std::vector<PinErrors> errors;  // these, one each, by errno
+  // Calls whose time and faults are known: long-term ones all but a few,
+  // short-term ones a sample.
+  uint64_t measured_calls = 0;
+  uint64_t measured_ns = 0;
+  uint64_t minor_faults = 0;  // that the calling thread took in them
+  uint64_t major_faults = 0;
+
+  bool operator==(const PinOutcomes&) const = default;
+
+  PinOutcomes& operator+=(const PinOutcomes& other) {
+    asked_pages += other.asked_pages;
+    partial_calls += other.partial_calls;
+    failed_calls += other.failed_calls;
+    for (const PinErrors& some : other.errors) {
+      const auto place =
+          std::ranges::lower_bound(errors, some.error, {}, &PinErrors::error);
+      if (place != errors.end() && place->error == some.error)
+        place->calls += some.calls;
+      else
+        errors.insert(place, some);
+    }
+    measured_calls += other.measured_calls;
+    measured_ns += other.measured_ns;
+    minor_faults += other.minor_faults;
+    major_faults += other.major_faults;
+    return *this;
+  }
+};
+
+// Measured calls by how long they took; see struct pin_latency.
+using PinLatencies = std::array<uint64_t, PINWATCH_LATENCY_BUCKETS>;
+
+struct PinCalls {
+  uint64_t calls = 0;  // that pinned something
+  uint64_t pages = 0;  // that these pinned, whether still held or not
+  PinOutcomes outcomes;
+  PinLatencies latencies{};
+
+  bool operator==(const PinCalls&) const = default;
+
+  PinCalls& operator+=(const PinCalls& other) {
+    calls += other.calls;
+    pages += other.pages;
+    outcomes += other.outcomes;
+    for (size_t i = 0; i < latencies.size(); ++i)
+      latencies[i] += other.latencies[i];
+    return *this;
+  }
+};
+
+// Recorded calls of one subsystem with one kind of pin, since the programs were
+// attached. Of short-term calls that is a sample.
+struct SubsystemCalls {
+  std::string subsystem;  // as of PinOwner
+  bool long_term = false;
+  PinCalls calls;
+
+  bool operator==(const SubsystemCalls&) const = default;
+};
+
 // A process that pins pages at one call site with one kind of pin.
 struct PinOwner {
   uint32_t id = 0;  // not used again while a page has a claim of it
@@ -169,6 +244,7 @@ struct PinOwner {
   std::vector<std::string> user_stack;
   uint64_t calls = 0;  // that pinned something
   uint64_t pages = 0;  // that these pinned, whether still held or not
+  PinOutcomes outcomes;
   Timestamp first;
   Timestamp last;
   std::vector<PinHolding> holdings;  // by nid, zone, CMA and certainty
@@ -185,6 +261,15 @@ struct ClaimTotals {
   uint64_t short_term_calls = 0;  // seen, recorded or not
   uint64_t long_term_pages = 0;
   uint64_t short_term_pages = 0;
+  // Of all calls, recorded or not; see PinOutcomes.
+  uint64_t long_term_asked_pages = 0;
+  uint64_t short_term_asked_pages = 0;
+  uint64_t long_term_partial_calls = 0;
+  uint64_t short_term_partial_calls = 0;
+  uint64_t long_term_failed_calls = 0;
+  uint64_t short_term_failed_calls = 0;
+  uint64_t unmeasured_calls = 0;    // long-term: not known how long they took
+  uint64_t lost_errors = 0;         // failed calls whose error was not counted
   uint64_t short_term_skipped = 0;  // by sampling
   // Without a claim, by cause.
   uint64_t lost_busy = 0;       // the CPU's buffer was in use
@@ -415,6 +500,7 @@ struct Snapshot {
   std::vector<PinOwner> owners;              // by id
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
+  std::vector<SubsystemCalls> calls;         // by subsystem and kind
   std::optional<ClaimTotals> claims;
   GovernorState governor;
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins

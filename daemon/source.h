@@ -132,6 +132,7 @@ struct OwnerReading {
   std::string door;
   uint64_t calls = 0;
   uint64_t pages = 0;
+  PinOutcomes outcomes;
   Timestamp first;
   Timestamp last;
   std::vector<uint64_t> kernel_stack;  // addresses, innermost first
@@ -148,8 +149,16 @@ struct ClaimGaps {
   uint64_t short_term_losses = 0;
 };
 
+// What an owner's calls came to since the reading before.
+struct OwnerCalls {
+  uint32_t owner = 0;  // OwnerReading::index
+  bool long_term = false;
+  PinCalls calls;
+};
+
 struct ClaimReading {
   std::vector<OwnerReading> owners;  // all that are in the table
+  std::vector<OwnerCalls> calls;     // of those that made some
   ClaimTotals totals;
   // As they stood when the source was opened: claims may be older than it.
   ClaimGaps gaps_at_start;

@@ -212,6 +212,36 @@ v1::PinHolding ToProto(const PinHolding& holding) {
   return out;
 }
 
+v1::PinOutcomes ToProto(const PinOutcomes& outcomes) {
+  v1::PinOutcomes out;
+  out.set_asked_pages(outcomes.asked_pages);
+  out.set_partial_calls(outcomes.partial_calls);
+  out.set_failed_calls(outcomes.failed_calls);
+  for (const PinErrors& some : outcomes.errors) {
+    v1::PinErrors* errors = out.add_errors();
+    errors->set_name(ErrorName(some.error));
+    errors->set_calls(some.calls);
+  }
+  out.set_measured_calls(outcomes.measured_calls);
+  *out.mutable_measured_time() = TimeUtil::NanosecondsToDuration(
+      static_cast<int64_t>(outcomes.measured_ns));
+  out.set_minor_faults(outcomes.minor_faults);
+  out.set_major_faults(outcomes.major_faults);
+  return out;
+}
+
+v1::SubsystemCalls ToProto(const SubsystemCalls& some) {
+  v1::SubsystemCalls out;
+  out.set_subsystem(ToUtf8(some.subsystem));
+  out.set_long_term(some.long_term);
+  out.set_calls(some.calls.calls);
+  out.set_pages(some.calls.pages);
+  *out.mutable_outcomes() = ToProto(some.calls.outcomes);
+  for (const uint64_t calls : some.calls.latencies)
+    out.add_calls_by_time(calls);
+  return out;
+}
+
 v1::PinOwner ToProto(const PinOwner& owner) {
   v1::PinOwner out;
   out.set_id(owner.id);
@@ -227,6 +257,7 @@ v1::PinOwner ToProto(const PinOwner& owner) {
     out.add_user_stack(ToUtf8(frame));
   out.set_calls(owner.calls);
   out.set_pages(owner.pages);
+  *out.mutable_outcomes() = ToProto(owner.outcomes);
   *out.mutable_first() = ToProto(owner.first);
   *out.mutable_last() = ToProto(owner.last);
   for (const PinHolding& holding : owner.holdings)
@@ -253,6 +284,14 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   out.set_owners(totals.owners);
   out.set_chunks(totals.chunks);
   out.set_chunk_bytes(totals.chunk_bytes);
+  out.set_long_term_asked_pages(totals.long_term_asked_pages);
+  out.set_short_term_asked_pages(totals.short_term_asked_pages);
+  out.set_long_term_partial_calls(totals.long_term_partial_calls);
+  out.set_short_term_partial_calls(totals.short_term_partial_calls);
+  out.set_long_term_failed_calls(totals.long_term_failed_calls);
+  out.set_short_term_failed_calls(totals.short_term_failed_calls);
+  out.set_unmeasured_calls(totals.unmeasured_calls);
+  out.set_lost_errors(totals.lost_errors);
   *out.mutable_gap() = TimeUtil::NanosecondsToDuration(totals.unattached_ns);
   return out;
 }
@@ -361,6 +400,7 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   out.set_block_size_bytes(snapshot.block_size_bytes);
   Convert(snapshot.blocks, out.mutable_blocks());
   Convert(snapshot.migrations, out.mutable_migrations());
+  Convert(snapshot.calls, out.mutable_calls());
   *out.mutable_census() = ToProto(snapshot.census);
   Convert(snapshot.facts, out.mutable_facts());
   Convert(snapshot.collectors, out.mutable_collectors());
@@ -396,6 +436,7 @@ v1::Difference ToProto(const Difference& difference) {
   Convert(difference.attempts, out.mutable_attempts());
   Convert(difference.blocks, out.mutable_blocks());
   Convert(difference.migrations, out.mutable_migrations());
+  Convert(difference.calls, out.mutable_calls());
   for (const int nid : difference.nodes_gone) out.add_nodes_gone(nid);
   for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
   if (difference.pause_changed) {

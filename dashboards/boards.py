@@ -138,6 +138,38 @@ _HOLDERS = ("Who holds it (names: pinwatch top)", [
           (f"sum by (kind) (rate(pinwatch_pin_pages_total{_RATE}))", "{{kind}}"), min=0, size=THIRD),
 ])
 
+_FELT = ("What those feel who pin (pinwatch calls)", [
+    graph("99 of 100 calls take less than", "Calls that pin for long, all of them. Above a second a registration was "
+          "held up, by migration or by faults.",
+          (f"histogram_quantile(0.99, sum by (subsystem, le) (rate(pinwatch_subsystem_pin_call_seconds_bucket"
+           f'{{kind="long_term"}}{_RATE})))', "{{subsystem}}"), unit="s", min=0, size=THIRD),
+    graph("Time spent in calls", "Seconds a second, of calls that were timed: of short-term ones a sample.",
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_call_seconds_sum{_RATE}))", "{{subsystem}}"), min=0,
+          size=THIRD),
+    graph("Faults taken in them", "Page faults a second. A buffer that was touched before it is pinned needs none.",
+          (f"sum by (subsystem, fault) (rate(pinwatch_subsystem_pin_faults_total{_RATE}))", "{{subsystem}} {{fault}}"),
+          min=0, size=THIRD),
+    graph("Calls, by subsystem", "Recorded calls that pinned something; of short-term ones a sample.",
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_calls_total{_RATE}))", "{{subsystem}}"), min=0,
+          size=THIRD),
+    graph("Pages asked for, and pinned", "Pages a second of all calls. What lies between was refused.",
+          (f"sum by (kind) (rate(pinwatch_pin_asked_pages_total{_RATE}))", "{{kind}} asked for"),
+          (f"sum by (kind) (rate(pinwatch_pin_pages_total{_RATE}))", "{{kind}} pinned"), min=0, size=THIRD),
+    graph("Pages not got, by subsystem", "Pages a second that recorded calls asked for and did not get.",
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_asked_pages_total{_RATE}) - "
+           f"rate(pinwatch_subsystem_pin_pages_total{_RATE}))", "{{subsystem}}"), unit="cps", min=0, size=THIRD),
+    graph("Failed and partial calls", "Calls with an error, and those that pinned fewer pages than they asked for.",
+          (f"sum by (kind) (rate(pinwatch_pin_failed_calls_total{_RATE}))", "{{kind}} failed"),
+          (f"sum by (kind) (rate(pinwatch_pin_partial_calls_total{_RATE}))", "{{kind}} partial"), min=0, size=THIRD),
+    graph("The same, by subsystem", "Of recorded calls.",
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_failed_calls_total{_RATE}))", "{{subsystem}} failed"),
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_partial_calls_total{_RATE}))", "{{subsystem}} partial"),
+          min=0, size=THIRD),
+    graph("Failed calls, by error", "ENOMEM of long-term calls: pages that would not leave ZONE_MOVABLE or CMA, or no "
+          "memory. EFAULT: memory that is not there.",
+          (f"sum by (kind, errno) (rate(pinwatch_pin_errors_total{_RATE}))", "{{kind}} {{errno}}"), min=0, size=THIRD),
+])
+
 _MIGRATION = ("Migration", [
     graph("Calls of migrate_pages, by reason", "Who asks for pages to be moved.",
           (f"sum by (reason) (rate(pinwatch_migrate_attempts_total{_RATE}))", "{{reason}}"), min=0, size=THIRD),
@@ -189,6 +221,8 @@ _DAEMON = ("pinwatchd itself", [
           (f"sum by (cause) (rate(pinwatch_pin_calls_unclaimed_total{_RATE}))", "calls without a claim: {{cause}}"),
           (f"sum(rate(pinwatch_pin_pages_unclaimed_total{_RATE}))", "pages without a claim"),
           (f"sum(rate(pinwatch_pin_calls_skipped_total{_RATE}))", "calls skipped by sampling"),
+          (f"sum(rate(pinwatch_pin_calls_unmeasured_total{_RATE}))", "long-term calls not timed"),
+          (f"sum(rate(pinwatch_pin_errors_uncounted_total{_RATE}))", "errors not counted"),
           (f"sum(rate(pinwatch_hotplug_stories_lost_total{_RATE}))", "stories of attempts lost"),
           (f"sum(rate(pinwatch_failed_scrapes_total{_RATE}))", "scrapes failed"), min=0),
     graph("Series left out", "Series beyond the limit of one scrape; see the runbook PinwatchSeriesCapped.",
@@ -320,7 +354,7 @@ BOARDS = [
     {"uid": "pinwatch-host", "title": "Host memory pins", "several_hosts": False, "annotations": ANNOTATIONS,
      "about": "Which memory of a host is pinned, where and since when, what migration achieves, and what pinwatchd "
               "itself costs and misses.",
-     "rows": [_GLANCE, _PINNED, _KERNEL, _HOLDERS, _MIGRATION, _CENSUS, _DAEMON,
+     "rows": [_GLANCE, _PINNED, _KERNEL, _HOLDERS, _FELT, _MIGRATION, _CENSUS, _DAEMON,
               ("Runbooks", [_runbooks(
                   ("PinwatchDown", "the host is not watched"),
                   ("PinwatchNotCovering", "a collector fails, or the snapshot stands still"),

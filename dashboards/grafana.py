@@ -24,9 +24,14 @@ class Catalogue:
         self.metrics = {metric["name"]: metric for metric in metrics}
 
     def __getitem__(self, name: str) -> dict:
-        if name not in self.metrics:
+        if name in self.metrics:
+            return self.metrics[name]
+        family, _, part = name.rpartition("_")
+        metric = self.metrics.get(family, {})
+        if metric.get("type") != "histogram" or part not in ("bucket", "count", "sum"):
             raise Refused(f"{name} is not in the catalogue")
-        return self.metrics[name]
+        return metric | {"type": "counter", "unit": metric["unit"] if part == "sum" else "",
+                         "labels": metric["labels"] + (["le"] if part == "bucket" else [])}
 
     def complete(self, expression: str) -> str:
         """Adds the matchers of the variables that a metric has labels for; refuses what makes no sense."""

@@ -1006,15 +1006,58 @@ TEST(ToProto, EveryClaimTotalHasItsField) {
                                 .chunks = 11,
                                 .chunk_bytes = 12,
                                 .unattached_ns = 13'000'000'000};
+  snapshot.claims->long_term_asked_pages = 14;
+  snapshot.claims->short_term_asked_pages = 15;
+  snapshot.claims->long_term_partial_calls = 16;
+  snapshot.claims->short_term_partial_calls = 17;
+  snapshot.claims->long_term_failed_calls = 18;
+  snapshot.claims->short_term_failed_calls = 19;
+  snapshot.claims->unmeasured_calls = 20;
+  snapshot.claims->lost_errors = 21;
   const v1::ClaimTotals claims = ToProto(snapshot).claims();
-  // They stand in the order of the struct.
   const auto* fields = claims.GetDescriptor();
-  ASSERT_EQ(fields->field_count(), 13);
-  for (int i = 0; i < 12; ++i)
-    EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, fields->field(i)),
-              i + 1u)
-        << fields->field(i)->name();
+  ASSERT_EQ(fields->field_count(), 21);
+  for (int number = 1; number <= 21; ++number) {
+    if (number == v1::ClaimTotals::kGapFieldNumber) continue;
+    const auto* field = fields->FindFieldByNumber(number);
+    EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, field), number)
+        << field->name();
+  }
   EXPECT_EQ(claims.gap().seconds(), 13);
+}
+
+TEST(ToProto, CallsOfASubsystemHaveWhatCameOfThem) {
+  Snapshot snapshot;
+  SubsystemCalls& calls =
+      snapshot.calls.emplace_back(SubsystemCalls{"vfio", true, {}});
+  calls.calls = {.calls = 7, .pages = 23, .outcomes = {}, .latencies = {}};
+  calls.calls.latencies[3] = 5;
+  calls.calls.outcomes = {.asked_pages = 37,
+                          .partial_calls = 1,
+                          .failed_calls = 4,
+                          .errors = {{ENOMEM, 3}, {999, 1}},
+                          .measured_calls = 11,
+                          .measured_ns = 1'500'000'000,
+                          .minor_faults = 12,
+                          .major_faults = 13};
+  const v1::SubsystemCalls out = ToProto(snapshot).calls(0);
+  EXPECT_EQ(out.subsystem(), "vfio");
+  EXPECT_TRUE(out.long_term());
+  EXPECT_EQ(out.calls(), 7u);
+  EXPECT_EQ(out.pages(), 23u);
+  EXPECT_EQ(out.calls_by_time_size(), PINWATCH_LATENCY_BUCKETS);
+  EXPECT_EQ(out.calls_by_time(3), 5u);
+  EXPECT_EQ(out.outcomes().asked_pages(), 37u);
+  EXPECT_EQ(out.outcomes().partial_calls(), 1u);
+  EXPECT_EQ(out.outcomes().failed_calls(), 4u);
+  ASSERT_EQ(out.outcomes().errors_size(), 2);
+  EXPECT_EQ(out.outcomes().errors(0).name(), "ENOMEM");
+  EXPECT_EQ(out.outcomes().errors(0).calls(), 3u);
+  EXPECT_EQ(out.outcomes().errors(1).name(), "errno 999");
+  EXPECT_EQ(out.outcomes().measured_calls(), 11u);
+  EXPECT_EQ(out.outcomes().measured_time().nanos(), 500'000'000);
+  EXPECT_EQ(out.outcomes().minor_faults(), 12u);
+  EXPECT_EQ(out.outcomes().major_faults(), 13u);
 }
 
 }  // namespace

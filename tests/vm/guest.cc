@@ -133,16 +133,26 @@ Sample ParseSample(const std::string& line) {
   return sample;
 }
 
+// Whether a sample of that name may stand in the family.
+bool IsOf(const std::string& name, const std::string& family,
+          bool is_histogram) {
+  if (!is_histogram) return name == family;
+  return name == family + "_bucket" || name == family + "_count" ||
+         name == family + "_sum";
+}
+
 // Holds the text to the format: a family is HELP, TYPE and then its samples,
 // all in one place, and no series comes twice.
 std::vector<Sample> ParseMetrics(const std::string& text) {
   static const std::regex kHelp(R"(# HELP ([a-zA-Z0-9_:]+) (\S.*))");
-  static const std::regex kType(R"(# TYPE ([a-zA-Z0-9_:]+) (counter|gauge))");
+  static const std::regex kType(
+      R"(# TYPE ([a-zA-Z0-9_:]+) (counter|gauge|histogram))");
   if (text.empty() || text.back() != '\n') Fail("the last line has no end");
   std::vector<Sample> samples;
   std::set<std::string> helped, typed;
   std::set<std::pair<std::string, Labels>> series;
   std::string family, type_of;
+  bool is_histogram = false;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     std::smatch parts;
@@ -155,10 +165,11 @@ std::vector<Sample> ParseMetrics(const std::string& text) {
         Fail("a type out of place: " + line);
       if ((parts[2] == "counter") != family.ends_with("_total"))
         Fail("a name that belies its type: " + line);
+      is_histogram = parts[2] == "histogram";
     } else {
       samples.push_back(ParseSample(line));
       const Sample& sample = samples.back();
-      if (sample.name != family || family != type_of)
+      if (!IsOf(sample.name, family, is_histogram) || family != type_of)
         Fail("a sample outside of its family: " + line);
       if (!series.emplace(sample.name, sample.labels).second)
         Fail("a series twice: " + line);

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/calls_table.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/proto_time.h"
+#include "cli/text.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kWidth = 80;
+
+// Of calls_by_time: the first bucket is for less than this many nanoseconds,
+// each other for less than twice as many as the one before.
+constexpr int64_t kFirstBucketNs = 1024;
+
+void AddRow(std::string& text, absl::string_view subsystem,
+            absl::string_view kind, absl::string_view calls,
+            absl::string_view asked, absl::string_view pinned,
+            absl::string_view failed, absl::string_view mean,
+            absl::string_view most, absl::string_view faults) {
+  absl::StrAppendFormat(&text, "%-11s %-5s %7s %7s %7s %7s %8s %8s %9s\n",
+                        subsystem, kind, calls, asked, pinned, failed, mean,
+                        most, faults);
+}
+
+// "812 ns", "4.1 us", "12 ms": at most 7 columns.
+std::string Took(absl::Duration time) {
+  constexpr struct {
+    absl::string_view name;
+    double ns;
+  } kUnits[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}};
+  const double ns = absl::ToDoubleNanoseconds(time);
+  for (const auto& unit : kUnits)
+    if (ns >= unit.ns)
+      return absl::StrFormat(ns < 10 * unit.ns ? "%.1f %s" : "%.0f %s",
+                             ns / unit.ns, unit.name);
+  return absl::StrFormat("%.0f ns", ns);
+}
+
+// What 99 of 100 measured calls took less than.
+std::string Percentile99(const v1::SubsystemCalls& some) {
+  const auto& buckets = some.calls_by_time();
+  uint64_t calls = 0;
+  for (const uint64_t bucket : buckets) calls += bucket;
+  uint64_t below = 0;
+  for (int i = 0; i + 1 < buckets.size(); ++i) {
+    below += buckets[i];
+    if (calls && below * 100 >= calls * 99)
+      return absl::StrCat("<", Took(absl::Nanoseconds(kFirstBucketNs << i)));
+  }
+  return calls ? "long" : "?";
+}
+
+std::string Mean(const v1::PinOutcomes& outcomes) {
+  if (!outcomes.measured_calls()) return "?";
+  return Took(ToDuration(outcomes.measured_time()) /
+              static_cast<double>(outcomes.measured_calls()));
+}
+
+std::string Faults(const v1::PinOutcomes& outcomes) {
+  if (!outcomes.measured_calls()) return "?";
+  return ShortCount(outcomes.minor_faults() + outcomes.major_faults());
+}
+
+}  // namespace
+
+std::string FailuresText(const v1::PinOutcomes& outcomes) {
+  std::vector<std::string> parts;
+  if (const uint64_t failed = outcomes.failed_calls()) {
+    const std::string errors =
+        absl::StrJoin(outcomes.errors(), ", ",
+                      [](std::string* to, const v1::PinErrors& errors) {
+                        absl::StrAppend(to, Printable(errors.name()), " ",
+                                        Count(errors.calls()));
+                      });
+    parts.push_back(absl::StrCat(
+        Count(failed), failed == 1 ? " call" : " calls", " failed",
+        errors.empty() ? "" : " (", errors, errors.empty() ? "" : ")"));
+  }
+  if (const uint64_t partial = outcomes.partial_calls())
+    parts.push_back(absl::StrCat(Count(partial),
+                                 partial == 1 ? " call" : " calls",
+                                 " pinned fewer pages than asked for"));
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string CallsTable(const v1::Snapshot& snapshot) {
+  if (!snapshot.has_claims())
+    return Wrap(
+        "calls of the pin functions are not observable here: see the fact "
+        "claims in pinwatch status",
+        kWidth);
+  std::vector<const v1::SubsystemCalls*> rows;
+  for (const v1::SubsystemCalls& some : snapshot.calls()) rows.push_back(&some);
+  if (rows.empty())
+    return "no call of the pin functions since the hooks were attached\n";
+  std::stable_sort(rows.begin(), rows.end(), [](auto* a, auto* b) {
+    if (a->long_term() != b->long_term()) return a->long_term();
+    return a->outcomes().asked_pages() > b->outcomes().asked_pages();
+  });
+  std::string text;
+  AddRow(text, "SUBSYSTEM", "KIND", "CALLS", "ASKED", "PINNED", "FAILED",
+         "MEAN", "99 %", "FAULTS");
+  for (const v1::SubsystemCalls* some : rows) {
+    const v1::PinOutcomes& outcomes = some->outcomes();
+    AddRow(text, Fit(some->subsystem(), 11),
+           some->long_term() ? "long" : "short",
+           ShortCount(some->calls() + outcomes.failed_calls()),
+           ShortCount(outcomes.asked_pages()), ShortCount(some->pages()),
+           ShortCount(outcomes.failed_calls()), Mean(outcomes),
+           Percentile99(*some), Faults(outcomes));
+    if (const std::string failures = FailuresText(outcomes); !failures.empty())
+      text += Detail(failures, kWidth, 2);
+  }
+  const v1::ClaimTotals& claims = snapshot.claims();
+  text += Wrap(
+      absl::StrCat(
+          "ASKED, PINNED: pages; MEAN, 99 %: time of a call; FAULTS: taken in "
+          "calls that were timed: long-term ones, of short-term ones 1 in 64"),
+      kWidth, 2);
+  if (claims.short_term_skipped())
+    text += Wrap(absl::StrCat("short-term calls are a sample: ",
+                              Count(claims.short_term_skipped()), " of ",
+                              Count(claims.short_term_calls() +
+                                    claims.short_term_failed_calls()),
+                              " are not in it"),
+                 kWidth, 2);
+  if (claims.unmeasured_calls())
+    text += Wrap(absl::StrCat(Count(claims.unmeasured_calls()),
+                              " long-term calls were not timed"),
+                 kWidth, 2);
+  return text;
+}
+
+}  // namespace pinwatch
