@@ -220,6 +220,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 		pinned_page.head_pfn = head_pfn;
 		pinned_page.pins = pincount;
 		pinned_page.refcount = head.refcount;
+		pinned_page.order = order;
 		pinned_page.flags =
 			CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
 		if (head_pfn == walk->pfn)
@@ -337,6 +338,7 @@ __noinline int list_page(__u64 pfn, __u32 class, __u64 nr_pages, __s32 refcount,
 				       ? pinned_page.pins
 				       : 0;
 		listed->refcount = refcount;
+		listed->order = 0;
 		listed->flags = 0;
 	}
 	listed->flags |= flags;

@@ -90,17 +90,18 @@ ASSERT_LAYOUT(struct census_result, 8 * 128 + 32);
 struct census_page {
 	__u64 pfn;
 	__u64 head_pfn;	 /* of the folio; pfn itself for order 0 */
-	__s64 pins;	 /* references that are, or read as, pins of the folio */
+	__s32 pins;	 /* references that are, or read as, pins of the folio */
 	__s32 refcount;	 /* the head's */
 	__u16 nr_pages;	 /* from pfn on, within the run */
 	__u8 page_class; /* enum page_class */
 	__u8 flags;	 /* CENSUS_PAGE_* */
+	__u32 order;	 /* of the folio, if it is a large one that is pinned */
 };
 ASSERT_LAYOUT(struct census_page, 32);
 
 #define CENSUS_PAGE_ANON 1   /* anonymous, so mapped by who touched it */
 #define CENSUS_PAGE_MAPPED 2 /* order 0 and in a page table */
-#define CENSUS_PAGE_LARGE 4  /* a large folio, of order_shift pages */
+#define CENSUS_PAGE_LARGE 4  /* a large folio */
 #define CENSUS_PAGE_CMA 8    /* in a pageblock of the contiguous memory allocator */
 
 /* Of a class that cannot carry pins, at most so many a run are listed. */

@@ -403,6 +403,7 @@ absl::StatusOr<BlockLook> BpfSource::LookAt(uint64_t start_pfn,
   ClaimTable no_claims;
   ClaimTable& claims = pins_ ? pins_->table() : no_claims;
   if (pins_) pins_->ReadRuns();
+  claims.ForgetFolio();
   for (uint64_t pfn = start_pfn; pfn < end_pfn;) {
     census_request request = {
         .start_pfn = pfn,

@@ -196,25 +196,47 @@ void ClaimTable::AddClaim(uint32_t word, bool long_term, int64_t now_ns,
   }
 }
 
+// Pins are by folio and claims are by page: whichever of its pages lie in the
+// run, those of all are asked. Of a folio of several runs that is done once.
+const std::vector<Claim>& ClaimTable::ClaimsOn(const census_page& page,
+                                               int64_t now_ns) {
+  const uint64_t nr_pages = uint64_t{1} << page.order;
+  if (nr_pages <= PINWATCH_CENSUS_PAGES || !folio_ ||
+      folio_->first != page.head_pfn)
+    folio_.emplace(page.head_pfn, ClaimsOf(page.head_pfn, nr_pages, now_ns));
+  return folio_->second;
+}
+
 std::vector<Claim> ClaimTable::ClaimsOf(uint64_t pfn, uint64_t nr_pages,
                                         int64_t now_ns) const {
   std::vector<Claim> claims;
-  for (uint64_t p = pfn; p < pfn + nr_pages; ++p) {
-    const auto chunk = chunks_.find(p / PINWATCH_CHUNK_PAGES);
-    if (chunk != chunks_.end())
-      AddClaim(Read(chunk->second->claim[p % PINWATCH_CHUNK_PAGES]), true,
-               now_ns, claims);
-    if (!short_claims_) continue;
-    const uint64_t slot = Read(short_claims_[p % PINWATCH_SHORT_CLAIMS]);
-    if (slot >> 32 == p / PINWATCH_SHORT_CLAIMS)
-      AddClaim(static_cast<uint32_t>(slot), false, now_ns, claims);
+  const uint64_t end_pfn = pfn + nr_pages;
+  for (uint64_t p = pfn; p < end_pfn;) {
+    const uint64_t section = p / PINWATCH_CHUNK_PAGES;
+    const uint64_t end =
+        std::min(end_pfn, (section + 1) * PINWATCH_CHUNK_PAGES);
+    const auto chunk = chunks_.find(section);
+    // Neighbours mostly have the same claim.
+    uint32_t last = 0;
+    for (; p < end; ++p) {
+      const uint32_t word =
+          chunk == chunks_.end()
+              ? 0
+              : Read(chunk->second->claim[p % PINWATCH_CHUNK_PAGES]);
+      if (word != last) AddClaim(word, true, now_ns, claims);
+      last = word;
+      if (!short_claims_) continue;
+      const uint64_t slot = Read(short_claims_[p % PINWATCH_SHORT_CLAIMS]);
+      if (slot >> 32 == p / PINWATCH_SHORT_CLAIMS)
+        AddClaim(static_cast<uint32_t>(slot), false, now_ns, claims);
+    }
   }
   // No run is longer than what is claimed at once.
   const uint64_t first = pfn < PINWATCH_PIN_BULK ? 0 : pfn - PINWATCH_PIN_BULK;
   for (auto entry = std::lower_bound(
            runs_.begin(), runs_.end(), first,
            [](const ClaimRun&r, uint64_t p) { return r.first.pfn < p; });
-       entry != runs_.end() && entry->first.pfn < pfn + nr_pages; ++entry)
+       entry != runs_.end() && entry->first.pfn < end_pfn; ++entry)
     if (pfn < entry->first.pfn + entry->second.nr_pages)
       AddClaim(WordOf(*entry), true, now_ns, claims);
   std::sort(claims.begin(), claims.end(),
@@ -250,9 +272,7 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
         if (p - before_.start_pfn < kept.size())
           kept[p - before_.start_pfn] = true;
     if (ReadsAsPinned(ClassOf(page))) {
-      // The folio's other pages, where it is larger than the run, have
-      // claims of the same owners or none: only what lies here is asked.
-      claims = ClaimsOf(page.pfn, page.nr_pages, now_ns);
+      claims = ClaimsOn(page, now_ns);
       const bool counts = !large || page.head_pfn == page.pfn;
       AddToGroups(
           {.nid = static_cast<int>(result.nid),

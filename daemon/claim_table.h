@@ -48,6 +48,10 @@ class ClaimTable {
   // Runs with the tick that Age() wants them to have.
   std::vector<ClaimRun> TakeAgedRuns();
 
+  // To be called before each look at a block: the claims on a folio larger than
+  // a run of the census are gathered once a look.
+  void ForgetFolio() { folio_.reset(); }
+
   // To be called before the pages [start_pfn, end_pfn) of one section are
   // looked at: a claim is worth less than the look only if it was made before.
   void BeginLook(uint64_t start_pfn, uint64_t end_pfn);
@@ -85,6 +89,7 @@ class ClaimTable {
 
   int64_t MadeNs(uint32_t tick, int64_t now_ns) const;
   bool IsOld(uint32_t word, int64_t now_ns, int64_t age_ns) const;
+  const std::vector<Claim>& ClaimsOn(const census_page& page, int64_t now_ns);
   std::vector<Claim> ClaimsOf(uint64_t pfn, uint64_t nr_pages,
                               int64_t now_ns) const;
   void AddClaim(uint32_t word, bool long_term, int64_t now_ns,
@@ -105,6 +110,8 @@ class ClaimTable {
   std::vector<ClaimRun> dead_runs_;
   std::vector<ClaimRun> aged_runs_;
   Before before_;
+  // The folio at hand, by its head, and the claims on all of its pages.
+  std::optional<std::pair<uint64_t, std::vector<Claim>>> folio_;
   std::array<uint64_t, PINWATCH_VINTAGES> own_vintages_{};
   std::optional<Vintages> vintages_{own_vintages_.data()};
   int64_t aged_ns_ = 0;

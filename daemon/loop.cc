@@ -376,19 +376,6 @@ std::optional<BlockLook> Loop::LookAtPage(uint64_t pfn) {
   absl::StatusOr<BlockLook> look = source_->LookAt(pfn, pfn + 1, true);
   if (!look.ok()) return std::nullopt;
   look->time = time;
-  if (look->listed.empty()) return *std::move(look);
-  // Claims are by page and pins are by folio: another page of it may have them.
-  const uint64_t head = look->listed.front().head_pfn;
-  const uint64_t end =
-      std::min((head / PINWATCH_CHUNK_PAGES + 1) * PINWATCH_CHUNK_PAGES,
-               head + PINWATCH_CENSUS_PAGES);
-  if (look->listed.front().page != PAGE_PINNED_LARGE || end <= pfn)
-    return *std::move(look);
-  const absl::StatusOr<BlockLook> folio = source_->LookAt(head, end, true);
-  if (!folio.ok()) return *std::move(look);
-  for (const ListedPage& page : folio->listed)
-    if (page.pfn == head && page.pfn + page.nr_pages > pfn)
-      look->listed.front() = page;
   return *std::move(look);
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <memory>
 
 namespace pinwatch {
@@ -40,7 +41,7 @@ ClaimRun RunOf(uint64_t pfn, uint32_t nr_pages, uint32_t owner,
 }
 
 census_page Page(uint64_t pfn, page_class page = PAGE_PINNED_EXACT,
-                 int64_t pins = 1) {
+                 int32_t pins = 1) {
   return {.pfn = pfn,
           .head_pfn = pfn,
           .pins = pins,
@@ -49,9 +50,10 @@ census_page Page(uint64_t pfn, page_class page = PAGE_PINNED_EXACT,
           .page_class = static_cast<__u8>(page)};
 }
 
-census_page Folio(uint64_t pfn, uint16_t nr_pages, int64_t pins) {
+census_page Folio(uint64_t pfn, uint16_t nr_pages, int32_t pins) {
   census_page page = Page(pfn, PAGE_PINNED_LARGE, pins);
   page.nr_pages = nr_pages;
+  page.order = std::countr_zero(nr_pages);
   page.flags = CENSUS_PAGE_LARGE | CENSUS_PAGE_ANON;
   return page;
 }
@@ -437,6 +439,39 @@ TEST_F(ClaimTableTest, ALargeFolioGathersTheClaimsOnAllOfItsPages) {
               ElementsAre(LongTerm(5, kNow - 9), LongTerm(6, kNow - 7)));
   EXPECT_EQ(look.pins[0].pins, (PinCount{512, 512}));
   EXPECT_TRUE(look.pins[0].anon);
+}
+
+// A folio of 1 GiB in runs of 4,096 pages.
+TEST_F(ClaimTableTest, EachPartOfAGiantFolioHasTheClaimsOnAllOfIt) {
+  table_.AddChunk(1, second_chunk_.get());
+  claim(5000) = Word(5, kNow - 7);
+  second_chunk_->claim[23] = Word(6, kNow - 9);
+  ClaimForShort(70000, Word(7, kNow - 1));
+  table_.SetRuns({RunOf(200000, 23, 8, kNow - 7)});
+  census_page part = Folio(0, 4096, 7);
+  part.order = 18;
+  table_.ForgetFolio();
+  BlockLook look = Look({part});
+  part.pfn = 4096;
+  table_.BeginLook(4096, 8192);
+  table_.FinishLook(8192, std::span(&part, 1), {.nid = 0, .zone = 1},
+                    kNow * kSecond, /*list_pages=*/true, look);
+  ASSERT_EQ(look.pins.size(), 1u);
+  EXPECT_THAT(look.pins[0].claims,
+              ElementsAre(LongTerm(5, kNow - 7), LongTerm(6, kNow - 9),
+                          ShortTerm(7, kNow - 1), LongTerm(8, kNow - 7)));
+  EXPECT_EQ(look.pins[0].pins, (PinCount{8192, 7}));
+}
+
+TEST_F(ClaimTableTest, AnotherLookAsksForTheClaimsOnAGiantFolioAnew) {
+  census_page part = Folio(0, 4096, 7);
+  part.order = 18;
+  EXPECT_TRUE(Look({part}).pins.at(0).claims.empty());
+  claim(5000) = Word(5, kNow - 7);
+  EXPECT_TRUE(Look({part}).pins.at(0).claims.empty());
+  table_.ForgetFolio();
+  EXPECT_THAT(Look({part}).pins.at(0).claims,
+              ElementsAre(LongTerm(5, kNow - 7)));
 }
 
 TEST_F(ClaimTableTest, PinsOfALargeFolioCountWhereItsHeadStands) {

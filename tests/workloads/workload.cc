@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -216,11 +215,17 @@ size_t CountDifferences(const std::vector<uint64_t>& a,
   return differences;
 }
 
-FixedBuffers::FixedBuffers(char* data, size_t size) : ring_(MakeRing()) {
-  std::vector<iovec> buffers;
-  for (size_t at = 0; at < size; at += kMaxFixedBufferSize)
-    buffers.push_back({data + at, std::min(kMaxFixedBufferSize, size - at)});
-  nr_buffers_ = buffers.size();
+FixedBuffers::FixedBuffers(char* data, size_t size)
+    : FixedBuffers([&] {
+        std::vector<iovec> buffers;
+        for (size_t at = 0; at < size; at += kMaxFixedBufferSize)
+          buffers.push_back(
+              {data + at, std::min(kMaxFixedBufferSize, size - at)});
+        return buffers;
+      }()) {}
+
+FixedBuffers::FixedBuffers(const std::vector<iovec>& buffers)
+    : ring_(MakeRing()), nr_buffers_(buffers.size()) {
   const uint64_t begin_ns = MonotonicNs();
   const int ret = io_uring_register_buffers(
       &ring_, buffers.data(), static_cast<unsigned>(buffers.size()));

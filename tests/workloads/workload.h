@@ -9,6 +9,7 @@
 #define PINWATCH_TESTS_WORKLOADS_WORKLOAD_H_
 
 #include <liburing.h>
+#include <sys/uio.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -79,6 +80,7 @@ size_t CountDifferences(const std::vector<uint64_t>& a,
 class FixedBuffers {
  public:
   FixedBuffers(char* data, size_t size);
+  explicit FixedBuffers(const std::vector<iovec>& buffers);
   FixedBuffers(const FixedBuffers&) = delete;
   FixedBuffers& operator=(const FixedBuffers&) = delete;
 

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A huge page of 1 GiB, which spans eight memory blocks: run by name, in a
+// guest whose kernel has set one aside.
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+constexpr uint64_t kPagesPerGiB = 1 << 18;
+
+class Gigantic : public GuestTest {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(ReadFile("/sys/kernel/mm/hugepages/hugepages-1048576kB/"
+                       "nr_hugepages"),
+              "1\n")
+        << "boot with hugepagesz=1G hugepages=1";
+    GuestTest::SetUp();
+  }
+};
+
+Json Explain(const std::vector<std::string>& what) {
+  std::vector<std::string> argv = {"pinwatch", "explain"};
+  argv.insert(argv.end(), what.begin(), what.end());
+  argv.insert(argv.end(), {"-o", "json"});
+  return Json::parse(Ask(argv));
+}
+
+Json ExplainPage(uint64_t pfn) { return Explain({"pfn", std::to_string(pfn)}); }
+
+// The pins that the answer's owners hold, each of which must be this process.
+Pins HeldOnlyBy(pid_t pid, const Json& answer) {
+  Pins held;
+  for (const Json& owner : answer.at("owners")) {
+    if (owner.at("holdings").empty()) continue;
+    EXPECT_EQ(owner.at("process").at("pid"), pid) << owner;
+    for (const Json& holding : owner.at("holdings")) {
+      EXPECT_EQ(holding.at("certainty"), kHeld) << owner;
+      held.pages += holding.at("pins").at("pages").get<uint64_t>();
+      held.references += holding.at("pins").at("references").get<uint64_t>();
+    }
+  }
+  return held;
+}
+
+// Whichever parts of the page are registered.
+void ExpectHeldAsAWhole(const std::string& buffers) {
+  Workload workload({"pin-gigantic", "--buffers", buffers});
+  const uint64_t head = workload.pfns().at(0);
+  // A pin for each page on some kernels, one for each buffer on others.
+  const uint64_t references = ReadPinCounters().outstanding();
+  ASSERT_TRUE(references == workload.held().at("registered_pages") ||
+              references == workload.held().at("buffers"))
+      << references;
+
+  const Json snapshot = FreshSnapshot();
+  EXPECT_EQ(PinsIn(snapshot, "confirmed"),
+            PinsOf({head}, {kPagesPerGiB, references}));
+  EXPECT_EQ(PinsIn(snapshot, "possible"), PinsByZone());
+  EXPECT_EQ(PagesInClass(snapshot, "pinned_large"), kPagesPerGiB);
+  EXPECT_EQ(PagesInClass(snapshot, "hugetlb"), 0u);
+  ExpectCountersAgree(snapshot);
+  EXPECT_EQ(HeldOnlyBy(workload.pid(), FreshOwners()),
+            (Pins{kPagesPerGiB, references}));
+
+  // Each block has its share of the pages; the pins count with the head.
+  for (uint64_t pfn = head; pfn < head + kPagesPerGiB; pfn += BlockPages()) {
+    const std::string block = "memory" + std::to_string(pfn / BlockPages());
+    SCOPED_TRACE(block);
+    EXPECT_EQ(HeldOnlyBy(workload.pid(), Explain({block})),
+              (Pins{BlockPages(), pfn == head ? references : 0}));
+  }
+  // Registered ones and others, where runs and blocks begin and end.
+  for (const uint64_t offset :
+       {0, 4095, 4096, 5120, 32767, 32768, 99999, 131073, 200003, 262143}) {
+    const Json page = ExplainPage(head + offset);
+    SCOPED_TRACE(page.dump());
+    EXPECT_EQ(page.at("page_class"), "pinned_large");
+    EXPECT_EQ(page.at("attribution").at("certainty"), kHeld);
+    ASSERT_EQ(page.at("owners").size(), 1u);
+    EXPECT_EQ(page.at("owners")[0].at("process").at("pid"), workload.pid());
+  }
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+  WaitForNoPins();
+  EXPECT_EQ(PagesInClass(FreshSnapshot(), "hugetlb"), kPagesPerGiB);
+}
+
+TEST_F(Gigantic, SevenBuffersHoldItAsAWhole) { ExpectHeldAsAWhole("7"); }
+
+TEST_F(Gigantic, OneBufferAtItsEndHoldsItAsAWhole) { ExpectHeldAsAWhole("1"); }
+
+}  // namespace
+}  // namespace pinwatch::guest
