@@ -273,6 +273,12 @@ class StatusPage {
           return node.has_outstanding_references() && !node.counters_exact();
         }))
       AddText("~: from sysfs, where what CPUs have not yet added is missing");
+    for (const v1::Node& node : snapshot_.nodes())
+      if (node.drift_cause() == "zone_device")
+        AddText(absl::StrCat("drift of node ", node.nid(),
+                             ": pins on pages of devices (ZONE_DEVICE, ",
+                             Count(node.device_pages()),
+                             " pages), which the census leaves out"));
   }
 
   void AddHolders() {

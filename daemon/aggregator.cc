@@ -366,8 +366,20 @@ Aggregator::NodeCandidates Aggregator::CandidatesOf(int nid,
   return all;
 }
 
+// No memory block has these pages, so no look reaches them.
+std::optional<uint64_t> Aggregator::DevicePagesOf(int nid) const {
+  constexpr char kDevice[] = "Device";
+  if (std::find(names_.zones.begin(), names_.zones.end(), kDevice) ==
+      names_.zones.end())
+    return std::nullopt;
+  uint64_t pages = 0;
+  for (const Zone& zone : zones_)
+    if (zone.nid == nid && zone.name == kDevice) pages += zone.spanned_pages;
+  return pages;
+}
+
 Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
-  Node node{.nid = nid};
+  Node node{.nid = nid, .device_pages = DevicePagesOf(nid)};
   const NodeCandidates all = CandidatesOf(nid, totals);
   if (std::any_of(totals.begin(), totals.end(),
                   [&](auto& zone) { return zone.first.first == nid; }))

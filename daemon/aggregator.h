@@ -136,6 +136,7 @@ class Aggregator {
   static NodeCandidates CandidatesOf(int nid, const Totals& totals);
   bool IsStale(const MemoryBlock& block) const;
   bool IsCurrent(int nid) const;
+  std::optional<uint64_t> DevicePagesOf(int nid) const;
   Node BuildNode(int nid, const Totals& totals, Timestamp now);
   Zone BuildZone(Zone zone, const Totals& totals) const;
   std::vector<BlockCount> CountBlocks() const;

@@ -468,6 +468,12 @@ constexpr MetricDef kMetrics[] = {
        if (!node.drift_time) return std::nullopt;
        return Seconds(node.drift_time->realtime_ns);
      }>},
+    {.name = "pinwatch_node_device_pages",
+     .type = kGauge,
+     .help = "Pages that ZONE_DEVICE spans on the node: memory of devices, "
+             "whose pins the counters have and the census leaves out.",
+     .labels = {"numa_node"},
+     .read = EachNode<&Node::device_pages>},
 
     {.name = "pinwatch_census_rounds_total",
      .type = kCounter,

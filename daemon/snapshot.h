@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bpf/events.h"
@@ -344,8 +345,16 @@ struct Node {
   // Counter less census over the last looks during which neither moved.
   std::optional<int64_t> drift_references;
   std::optional<Timestamp> drift_time;
+  // Pages that ZONE_DEVICE spans, which the census leaves out and the counters
+  // do not. Unknown where the kernel has no such zone.
+  std::optional<uint64_t> device_pages;
 
   bool operator==(const Node&) const = default;
+
+  // What is known to make the counter hold more than the census; else empty.
+  std::string_view drift_cause() const {
+    return drift_references > 0 && device_pages > 0u ? "zone_device" : "";
+  }
 
   // Pin references held now, by the kernel's own count. Unknown when it gave
   // back more than it took: folio_add_pin takes without counting.

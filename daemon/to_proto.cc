@@ -61,6 +61,8 @@ v1::Node ToProto(const Node& node) {
   out.set_census_current(node.census_current);
   if (node.drift_references) out.set_drift_references(*node.drift_references);
   if (node.drift_time) *out.mutable_drift_time() = ToProto(*node.drift_time);
+  if (node.device_pages) out.set_device_pages(*node.device_pages);
+  out.set_drift_cause(std::string(node.drift_cause()));
   return out;
 }
 

@@ -104,6 +104,8 @@ _KERNEL = ("Pin references: the kernel's counter against the census", [
     graph("Drift", "Counter less census over looks during which no counter moved. 0 is right; see the runbook "
           "PinCounterDrift.", ("pinwatch_census_drift_references", "node {{numa_node}}"),
           interpolation="stepAfter"),
+    graph("Pages of devices", "ZONE_DEVICE. Their pins are in the counters and not in the census, so they make a drift "
+          "above 0.", ("pinwatch_node_device_pages", "node {{numa_node}}"), interpolation="stepAfter"),
     graph("Pins taken and given back", "References a second, by the kernel's counters. Given back counts downwards.",
           (f"rate(pinwatch_node_pin_acquires_total{_RATE})", "node {{numa_node}} taken"),
           (f"-rate(pinwatch_node_pin_releases_total{_RATE})", "node {{numa_node}} given back")),

@@ -75,7 +75,7 @@ class AggregatorTest : public testing::Test {
   }
 
   Aggregator aggregator_{{.hostname = "host"},
-                         {.zones = {"Normal", "Movable"},
+                         {.zones = {"Normal", "Movable", "Device"},
                           .migratetypes = {"unmovable", "movable"}},
                          {{.name = "census", .observable = true}},
                          At(1)};
@@ -223,6 +223,26 @@ TEST_F(AggregatorTest, MeasuresDriftOnlyOverLooksDuringWhichNoCounterMoved) {
   EXPECT_FALSE(Node0(6).census_current);
   EXPECT_EQ(Node0(6).drift_references, 7) << "the last one measured stands";
   EXPECT_EQ(Node0(6).drift_time->monotonic_ns, At(4).monotonic_ns);
+}
+
+TEST_F(AggregatorTest, NamesDevicePagesAsTheCauseOfADriftAboveZero) {
+  const auto measure = [&](int64_t seconds, uint64_t pins,
+                           uint64_t device_pages) {
+    aggregator_.SetZones(
+        {{.nid = 0, .name = "Normal", .managed_pages = 65536},
+         {.nid = 0, .name = "Device", .spanned_pages = device_pages},
+         {.nid = 1, .name = "Device", .spanned_pages = 7}});
+    SetCounters(seconds, pins, 0);
+    for (uint64_t block = 0; block < 5; ++block)
+      AddLook(block, seconds, block == 0 ? Exact(23, 23) : census_cell{});
+    SetCounters(seconds + 1, pins, 0);
+    return Node0(seconds + 1);
+  };
+  EXPECT_EQ(measure(1, 30, 512).device_pages, 512u);
+  EXPECT_EQ(measure(3, 30, 512).drift_cause(), "zone_device");
+  EXPECT_EQ(measure(5, 30, 0).drift_cause(), "");
+  EXPECT_EQ(measure(7, 23, 512).drift_cause(), "");
+  EXPECT_EQ(measure(9, 20, 512).drift_cause(), "");
 }
 
 TEST_F(AggregatorTest, KnowsNoDriftBeforeEveryBlockWasLookedAt) {

@@ -57,7 +57,8 @@ Snapshot FullSnapshot() {
                  .census_current = true,
                  .drift_references = -4,
                  .drift_time =
-                     Timestamp{.realtime_ns = 1'600'000'000'000'000'000}}},
+                     Timestamp{.realtime_ns = 1'600'000'000'000'000'000},
+                 .device_pages = 32768}},
       .zones = {{.nid = 0,
                  .name = "Normal",
                  .present_pages = 70000,
@@ -221,6 +222,7 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
           R"(pinwatch_census_current{numa_node="0"} 1)",
           R"(pinwatch_census_drift_references{numa_node="0"} -4)",
           R"(pinwatch_census_drift_timestamp_seconds{numa_node="0"} 1600000000)",
+          R"(pinwatch_node_device_pages{numa_node="0"} 32768)",
           R"(pinwatch_census_rounds_total 2)",
           R"(pinwatch_census_looks_total{result="ok"} 8)",
           R"(pinwatch_census_looks_total{result="absent"} 3)",

@@ -873,7 +873,8 @@ TEST(ToProto, EveryFigureArrives) {
                      .census_references = 19,
                      .census_current = true,
                      .drift_references = 1,
-                     .drift_time = Timestamp{.realtime_ns = 1'500'000'000}}};
+                     .drift_time = Timestamp{.realtime_ns = 1'500'000'000},
+                     .device_pages = 32768}};
   Zone zone{.nid = 1, .name = "Normal", .start_pfn = 2, .managed_pages = 5};
   zone.migratetypes = {{.migratetype = "cma",
                         .confirmed = {.pages = 6, .references = 7},
@@ -890,6 +891,8 @@ TEST(ToProto, EveryFigureArrives) {
   EXPECT_EQ(node.census_references(), 19u);
   EXPECT_EQ(node.drift_references(), 1);
   EXPECT_EQ(node.drift_time().nanos(), 500'000'000);
+  EXPECT_EQ(node.device_pages(), 32768u);
+  EXPECT_EQ(node.drift_cause(), "zone_device");
   const v1::MigratetypePages& pages = proto.zones(0).migratetypes(0);
   EXPECT_EQ(pages.confirmed().pages(), 6u);
   EXPECT_EQ(pages.possible().references(), 9u);

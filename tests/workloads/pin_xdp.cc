@@ -2,6 +2,7 @@
 //
 // Long-term pins: memory given to an AF_XDP socket for its packets.
 
+#include <fcntl.h>
 #include <linux/if_xdp.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@ using namespace workload;
 
 int main(int argc, char** argv) {
   size_t nr_pages = 0;
+  std::string device;
   CLI::App app(
       "Pins memory long-term by registering it as the umem of an AF_XDP "
       "socket, which needs no network card. The kernel releases the pins in a "
@@ -19,9 +21,15 @@ int main(int argc, char** argv) {
   app.add_option("--pages", nr_pages, "4 KiB pages")
       ->required()
       ->check(CLI::Range(1, 1 << 18));
+  app.add_option("--device", device,
+                 "Memory of this device, such as /dev/dax0.0");
   ParseOrExit(app, argc, argv);
 
-  char* data = MapAnonymous(nr_pages);
+  const int device_fd =
+      device.empty() ? -1 : open(device.c_str(), O_RDWR | O_CLOEXEC);
+  if (!device.empty() && device_fd < 0) Fail("open " + device, "is it there?");
+  char* data =
+      device_fd < 0 ? MapAnonymous(nr_pages) : MapShared(device_fd, nr_pages);
   Touch(data, nr_pages);
   DrainLruBatches();
   const std::vector<uint64_t> before = ReadPfns(data, nr_pages);
