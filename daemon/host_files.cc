@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/host_files.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -167,6 +169,18 @@ absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
       result.blocks.begin(), result.blocks.end(),
       [](const MemoryBlock& a, const MemoryBlock& b) { return a.id < b.id; });
   return result;
+}
+
+std::vector<uint64_t> MemoryShape(const std::string& root,
+                                  const Zoneinfo& info) {
+  // A directory has a link for each directory in it.
+  struct stat blocks {};
+  stat((root + "/sys/devices/system/memory").c_str(), &blocks);
+  std::vector<uint64_t> shape = {blocks.st_nlink};
+  for (const Zone& zone : info.zones)
+    shape.insert(shape.end(),
+                 {zone.start_pfn, zone.spanned_pages, zone.present_pages});
+  return shape;
 }
 
 absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeVmstat(

@@ -33,6 +33,11 @@ struct MemoryBlocks {
 // kernel has no memory blocks (CONFIG_MEMORY_HOTPLUG off).
 absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root);
 
+// Figures of which some change whenever a memory block comes, goes, or changes
+// its state. To read them costs little beside ReadMemoryBlocks().
+std::vector<uint64_t> MemoryShape(const std::string& root,
+                                  const Zoneinfo& info);
+
 // nr_foll_pin_* of each node's vmstat file, never exact.
 absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeVmstat(
     const std::string& root, const std::vector<int>& nids);

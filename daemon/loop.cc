@@ -31,6 +31,10 @@ constexpr int64_t kCensusBurstNs = 1'000'000'000;
 constexpr double kBlockListShare = 0.001;
 constexpr int64_t kBlockListBurstNs = 50'000'000;
 
+// And at once when blocks have changed, which they seldom do.
+constexpr double kChangedListShare = 0.01;
+constexpr int64_t kChangedListBurstNs = 1'000'000'000;
+
 // Processes looked for in a tick, to see whether they still live.
 constexpr size_t kOwnersChecked = 256;
 
@@ -81,6 +85,7 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
       governor_(options.governor),
       budget_(options.census_cpu_share, kCensusBurstNs),
       block_list_budget_(kBlockListShare, kBlockListBurstNs),
+      changed_list_budget_(kChangedListShare, kChangedListBurstNs),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Loop::~Loop() { close(wake_fd_); }
@@ -92,8 +97,7 @@ void Loop::Run(int stop_fd) {
     if (tick) {
       next_tick_ns_ = now + kTickNs;
       ReadHost();
-      block_list_budget_.Refill(now);
-      if (block_list_budget_.HasLeft()) ReadBlocks();
+      if (BlocksAreDue(now)) ReadBlocks();
       ReadClaims();
       CheckOwners();
       if (now >= next_forget_ns_) ForgetOwners();
@@ -173,6 +177,7 @@ void Loop::ReadHost() {
   Collect(aggregator_, "zones", [&] {
     absl::StatusOr<Zoneinfo> info = ReadZoneinfo(root_);
     if (!info.ok()) return info.status();
+    memory_shape_ = MemoryShape(root_, *info);
     aggregator_.SetZones(std::move(info->zones));
     return absl::OkStatus();
   });
@@ -262,15 +267,26 @@ void Loop::ForgetOwners() {
   if (!ended.empty()) source_->ForgetOwners(ended);
 }
 
+bool Loop::BlocksAreDue(int64_t now) {
+  block_list_budget_.Refill(now);
+  changed_list_budget_.Refill(now);
+  return block_list_budget_.HasLeft() ||
+         (memory_shape_ != listed_shape_ && changed_list_budget_.HasLeft());
+}
+
 void Loop::ReadBlocks() {
   const int64_t start = ThreadCpuNs();
+  // Of before: what changes meanwhile is seen next time.
+  listed_shape_ = memory_shape_;
   Collect(aggregator_, "blocks", [&] {
     absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks(root_);
     if (!blocks.ok()) return blocks.status();
     aggregator_.SetBlocks(*std::move(blocks));
     return absl::OkStatus();
   });
-  block_list_budget_.Spend(ThreadCpuNs() - start);
+  const int64_t cpu_ns = ThreadCpuNs() - start;
+  block_list_budget_.Spend(cpu_ns);
+  changed_list_budget_.Spend(cpu_ns);
 }
 
 void Loop::ReadCounters() {

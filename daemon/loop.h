@@ -89,6 +89,7 @@ class Loop {
   void ReadHost();
   void ReadCounters();
   void ReadBlocks();
+  bool BlocksAreDue(int64_t now);
   void ReadHotplug();
   void ReadClaims();
   void Govern(const ClaimReading& reading, Timestamp now);
@@ -129,6 +130,9 @@ class Loop {
   GovernorState governed_;  // what the source was told
   CpuBudget budget_;
   CpuBudget block_list_budget_;
+  CpuBudget changed_list_budget_;
+  std::vector<uint64_t> memory_shape_;
+  std::vector<uint64_t> listed_shape_;  // as the blocks were listed
   int64_t next_tick_ns_ = 0;
   int64_t next_forget_ns_ = 0;
   uint32_t last_checked_ = 0;        // owner

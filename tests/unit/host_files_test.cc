@@ -123,6 +123,20 @@ TEST(MemoryBlocks, HaveTheirStateZoneAndNode) {
   EXPECT_EQ(blocks->blocks[3].state, "going-offline");
 }
 
+TEST(MemoryShape, ChangesWithABlockAndWithTheMemoryOfAZone) {
+  TempTree tree;
+  tree.Write("/sys/devices/system/memory/memory0/state", "online\n");
+  const Zoneinfo info{
+      .zones = {{.spanned_pages = 65536, .present_pages = 65536}}};
+  const std::vector<uint64_t> before = MemoryShape(tree.root(), info);
+  EXPECT_EQ(MemoryShape(tree.root(), info), before);
+  Zoneinfo less = info;
+  less.zones[0].present_pages = 32768;
+  EXPECT_NE(MemoryShape(tree.root(), less), before);
+  tree.Write("/sys/devices/system/memory/memory1/state", "offline\n");
+  EXPECT_NE(MemoryShape(tree.root(), info), before);
+}
+
 TEST(MemoryBlocks, ThatVanishWhileReadAreLeftOut) {
   TempTree tree;
   tree.Write(std::string(kMemory) + "/block_size_bytes", "8000000\n");

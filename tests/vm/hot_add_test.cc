@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory that comes and goes while the census looks: run by name, in a guest
+// that has QEMU's own monitor at one of its ports, and no ZONE_MOVABLE but what
+// a test makes of the memory that it adds.
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kMemory[] = "/sys/devices/system/memory/";
+constexpr uint64_t kBlocksADimm = 2;
+
+// QEMU, by its machine protocol.
+class Monitor {
+ public:
+  Monitor() {
+    for (const auto& port : fs::directory_iterator("/sys/class/virtio-ports"))
+      if (ReadFile(port.path() / "name") == "monitor\n")
+        fd_ = open(("/dev/" + port.path().filename().string()).c_str(),
+                   O_RDWR | O_CLOEXEC);
+    if (fd_ < 0) Fail("no port of this guest leads to QEMU's monitor");
+    Execute("qmp_capabilities");
+  }
+  ~Monitor() { close(fd_); }
+
+  void Execute(const std::string& command,
+               const Json& arguments = Json::object()) {
+    const Json line = {
+        {"execute", command}, {"arguments", arguments}, {"id", ++id_}};
+    const std::string text = line.dump() + "\n";
+    if (write(fd_, text.data(), text.size()) !=
+        static_cast<ssize_t>(text.size()))
+      Fail("write to the monitor");
+    // Before the answer there may be a greeting and events.
+    Json answer;
+    do answer = Json::parse(ReadLine());
+    while (answer.value("id", 0) != id_);
+    if (answer.contains("error")) Fail(answer.dump());
+  }
+
+ private:
+  std::string ReadLine() {
+    size_t end;
+    while ((end = unread_.find('\n')) == std::string::npos) {
+      pollfd wait{.fd = fd_, .events = POLLIN, .revents = 0};
+      char part[4096];
+      if (poll(&wait, 1, 10'000) != 1) Fail("the monitor does not answer");
+      const ssize_t size = read(fd_, part, sizeof(part));
+      if (size > 0) unread_.append(part, static_cast<size_t>(size));
+    }
+    const std::string line = unread_.substr(0, end);
+    unread_.erase(0, end + 1);
+    return line;
+  }
+
+  int fd_ = -1;
+  int id_ = 0;
+  std::string unread_;
+};
+
+std::set<uint64_t> BlockIds() {
+  std::set<uint64_t> ids;
+  for (const auto& entry : fs::directory_iterator(kMemory)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("memory")) ids.insert(std::stoull(name.substr(6)));
+  }
+  return ids;
+}
+
+std::string StateOf(uint64_t block) {
+  return kMemory + ("memory" + std::to_string(block)) + "/state";
+}
+
+// A DIMM, plugged in.
+class Dimm {
+ public:
+  Dimm(Monitor& monitor, const std::string& how)
+      : monitor_(monitor), before_(BlockIds()) {
+    static int nr = 0;
+    id_ = std::to_string(++nr);
+    monitor_.Execute("object-add",
+                     {{"qom-type", "memory-backend-ram"},
+                      {"id", "memory" + id_},
+                      {"size", kBlocksADimm * BlockPages() * kPageBytes}});
+    monitor_.Execute("device_add", {{"driver", "pc-dimm"},
+                                    {"id", "dimm" + id_},
+                                    {"memdev", "memory" + id_}});
+    if (!Eventually(seconds(20), [&] {
+          return BlockIds().size() == before_.size() + kBlocksADimm;
+        }))
+      Fail("the memory does not come");
+    for (const uint64_t block : BlockIds())
+      if (!before_.contains(block)) blocks_.push_back(block);
+    for (const uint64_t block : blocks_) WriteFile(StateOf(block), how);
+  }
+
+  // Memory in use moves out first, so that may take a while.
+  void Remove() {
+    monitor_.Execute("device_del", {{"id", "dimm" + id_}});
+    if (!Eventually(kOfflineTimeout, [&] { return BlockIds() == before_; }))
+      Fail("the memory does not go");
+  }
+
+  const std::vector<uint64_t>& blocks() const { return blocks_; }
+
+ private:
+  Monitor& monitor_;
+  const std::set<uint64_t> before_;
+  std::string id_;
+  std::vector<uint64_t> blocks_;
+};
+
+class HotAdd : public GuestTest {
+ protected:
+  void SetUp() override {
+    GuestTest::SetUp();
+    WriteFile(std::string(kMemory) + "auto_online_blocks", "offline");
+    if (!monitor_) {
+      holes_ = ReadUnavailablePages();
+      monitor_ = std::make_unique<Monitor>();
+    }
+    tainted_ = ReadFile("/proc/sys/kernel/tainted");
+  }
+  void TearDown() override {
+    // As by a warning.
+    EXPECT_EQ(ReadFile("/proc/sys/kernel/tainted"), tainted_);
+    GuestTest::TearDown();
+  }
+  Monitor& monitor() { return *monitor_; }
+  const std::map<ZoneId, uint64_t>& holes() const { return holes_; }
+
+ private:
+  static inline std::unique_ptr<Monitor> monitor_;
+  static inline std::map<ZoneId, uint64_t> holes_;
+  std::string tainted_;
+};
+
+double BlocksInMetrics() {
+  return Sum(ReadMetrics(), "pinwatch_memory_blocks");
+}
+
+// These pins are told, and no others, whatever becomes of other memory.
+void ExpectTold(const Json& snapshot, const PinsByZone& pins) {
+  PinsByZone confirmed;
+  for (const Json& zone : snapshot.at("zones"))
+    for (const Json& part : zone.at("migratetypes")) {
+      EXPECT_EQ(part.at("possible").at("references"), 0) << zone;
+      Pins more{part.at("confirmed").at("pages"),
+                part.at("confirmed").at("references")};
+      if (more != Pins{})
+        confirmed =
+            confirmed + PinsByZone{{{zone.at("nid"), zone.at("name")}, more}};
+    }
+  EXPECT_EQ(confirmed, pins);
+}
+
+// `holes` is what ReadUnavailablePages() said before the log was full of
+// blocks.
+void ExpectZonesArePresent(const Json& snapshot,
+                           std::map<ZoneId, uint64_t> holes) {
+  for (const ZoneSpan& zone : ReadZones())
+    EXPECT_EQ(PagesInZone(snapshot, zone.id),
+              zone.present_pages + holes[zone.id])
+        << zone.id.second;
+}
+
+uint64_t IsolatedPages(const Json& snapshot) {
+  uint64_t pages = 0;
+  for (const Json& zone : snapshot.at("zones"))
+    for (const Json& part : zone.at("migratetypes")) {
+      if (part.at("migratetype") != "isolate") continue;
+      for (const Json& count : part.at("classes"))
+        pages += count.get<uint64_t>();
+    }
+  return pages;
+}
+
+TEST_F(HotAdd, NewBlocksAreLookedAtAndRemovedOnesAreForgotten) {
+  Workload workload({"pin-iouring", "--pages", "23"});
+  const PinsByZone pins = PinsOf(workload.pfns());
+  const double blocks = BlocksInMetrics();
+  ASSERT_EQ(blocks, BlockIds().size());
+  for (int round = 0; round < 2; ++round) {
+    Dimm dimm(monitor(), "online_movable");
+    // When its pages are looked at unasked is a matter of the budget.
+    EXPECT_TRUE(Eventually(seconds(5), [&] {
+      return BlocksInMetrics() == blocks + kBlocksADimm;
+    }));
+    const Json with = FreshSnapshot();
+    ExpectTold(with, pins);
+    ExpectZonesArePresent(with, holes());
+    ExpectCountersAgree(with);
+    EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_pages", {{"mem_zone", "Movable"}}),
+              kBlocksADimm * BlockPages());
+
+    dimm.Remove();
+    EXPECT_TRUE(Eventually(seconds(5), [&] {
+      return BlocksInMetrics() == blocks &&
+             std::isnan(Sum(ReadMetrics(), "pinwatch_pages",
+                            {{"mem_zone", "Movable"}}));
+    }));
+    const Json without = FreshSnapshot();
+    ExpectTold(without, pins);
+    ExpectZonesArePresent(without, holes());
+    ExpectCountersAgree(without);
+    EXPECT_THROW(Ask({"pinwatch", "explain",
+                      "memory" + std::to_string(dimm.blocks()[0])}),
+                 std::runtime_error);
+  }
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+TEST_F(HotAdd, PinsStayRightWhileBlocksGoAndComeAsFastAsTheyCan) {
+  Workload workload({"pin-iouring", "--pages", "23"});
+  const PinsByZone pins = PinsOf(workload.pfns());
+  Dimm dimm(monitor(), "online_movable");
+  std::atomic<bool> done = false;
+  std::atomic<int> turns = 0;
+  std::vector<std::thread> threads;
+  for (const uint64_t block : dimm.blocks())
+    threads.emplace_back([&, path = StateOf(block)] {
+      while (!done) {
+        std::ofstream(path) << "offline";
+        std::ofstream online(path);
+        if (online << "online_movable" << std::flush) ++turns;
+      }
+    });
+  int looks = 0;
+  for (; looks < 7 || turns < 23; ++looks) {
+    const Json snapshot = FreshSnapshot();
+    ExpectTold(snapshot, pins);
+    const Json& node = snapshot.at("nodes").at(0);
+    EXPECT_EQ(node.at("outstanding_references"), 23);
+    EXPECT_EQ(node.at("census_references"), 23);
+    if (HasFailure()) break;
+  }
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+  for (const uint64_t block : dimm.blocks())
+    EXPECT_EQ(ReadFile(StateOf(block)), "online\n");
+  const Json after = FreshSnapshot();
+  ExpectTold(after, pins);
+  ExpectZonesArePresent(after, holes());
+  ExpectCountersAgree(after);
+  dimm.Remove();
+}
+
+TEST_F(HotAdd, ABlockOnItsWayOutIsIsolatedPageByPage) {
+  Dimm dimm(monitor(), "online_movable");
+  ASSERT_EQ(IsolatedPages(FreshSnapshot()), 0u);
+  {
+    Workload holder({"hold-vmsplice", "--pages", "1", "--references", "1"});
+    const uint64_t block = holder.pfns().at(0) / BlockPages();
+    ASSERT_EQ(ZoneOf(holder.pfns().at(0)).second, "Movable");
+    Process offline({"memory-block", "offline", std::to_string(block)});
+    EXPECT_TRUE(Eventually(seconds(20), [&] {
+      return IsolatedPages(FreshSnapshot()) == BlockPages();
+    }));
+    EXPECT_EQ(IsolatedPages(FreshSnapshot()), BlockPages());
+    offline.Signal(SIGTERM);
+    EXPECT_EQ(offline.Wait(kOfflineTimeout), 1);
+    EXPECT_EQ(IsolatedPages(FreshSnapshot()), 0u);
+  }
+  dimm.Remove();
+}
+
+// The last, since memory of ZONE_NORMAL seldom goes again.
+TEST_F(HotAdd, PinsInNewMemoryAreHeldByTheirProcess) {
+  const Dimm dimm(monitor(), "online_kernel");
+  const uint64_t start = dimm.blocks()[0] * BlockPages();
+  const uint64_t end = start + kBlocksADimm * BlockPages();
+  Workload workload(
+      {"pin-at", "--window",
+       std::to_string(start) + ":" + std::to_string(end) + ":23"});
+  for (const uint64_t pfn : workload.pfns())
+    EXPECT_TRUE(start <= pfn && pfn < end);
+  ExpectTold(FreshSnapshot(), PinsOf(workload.pfns()));
+  uint64_t held = 0;
+  const Json owners = FreshOwners();
+  for (const Json& owner : owners.at("owners"))
+    for (const Json& holding : owner.at("holdings")) {
+      EXPECT_EQ(owner.at("process").at("pid"), workload.pid());
+      EXPECT_EQ(holding.at("certainty"), kHeld);
+      held += holding.at("pins").at("pages").get<uint64_t>();
+    }
+  EXPECT_EQ(held, 23u) << owners;
+  EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+}  // namespace
+}  // namespace pinwatch::guest
