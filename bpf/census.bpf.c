@@ -233,7 +233,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 		return PAGE_HUGETLB;
 	if (kind == KIND_NONE && is_user_page(&head))
 		return PAGE_MOVABLE;
-	return PAGE_KERNEL;
+	return head.refcount >= PINWATCH_PIN_BIAS ? PAGE_BIASED : PAGE_KERNEL;
 }
 
 /*
