@@ -350,6 +350,14 @@ absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {
   return pins_->Read(now);
 }
 
+void BpfSource::ForgetClaimsOutside(
+    const std::function<bool(uint64_t pfn)>& is_looked_at, Timestamp now) {
+  if (!pins_) return;
+  pins_->ReadRuns();
+  pins_->table().ForgetOutside(is_looked_at, now.monotonic_ns);
+  pins_->DeleteDeadRuns();
+}
+
 void BpfSource::ForgetOwners(const std::vector<uint32_t>& ended) {
   if (pins_) pins_->ForgetOwners(ended);
 }

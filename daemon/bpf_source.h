@@ -41,6 +41,9 @@ class BpfSource : public Source {
   absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
+  void ForgetClaimsOutside(
+      const std::function<bool(uint64_t pfn)>& is_looked_at,
+      Timestamp now) override;
   void ForgetOwners(const std::vector<uint32_t>& ended) override;
   absl::Status Govern(const GovernorState& state) override;
   void KeepGaps(const ClaimGaps& gaps) override;

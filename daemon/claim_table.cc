@@ -14,6 +14,9 @@ constexpr int64_t kNsPerSecond = 1'000'000'000;
 // same word: it is left for the next look.
 constexpr int64_t kMinAgeToClearNs = 2 * kNsPerSecond;
 
+// By then the list of memory blocks has what was added before the claim.
+constexpr int64_t kForgetAfterNs = 60 * kNsPerSecond;
+
 // Far enough from where ticks come round.
 constexpr int64_t kAgeAfterNs = 128 * kNsPerSecond;
 
@@ -358,6 +361,25 @@ bool ClaimTable::Settle(const ClaimRun& run, uint64_t start_pfn,
     if (OwnerOf(Read(slot)) != run.first.owner) is_settled = false;
   }
   return is_settled;
+}
+
+void ClaimTable::ForgetOutside(
+    const std::function<bool(uint64_t pfn)>& is_looked_at, int64_t now_ns) {
+  for (const auto& [section, chunk] : chunks_) {
+    if (is_looked_at(section * PINWATCH_CHUNK_PAGES)) continue;
+    for (uint32_t& slot : chunk->claim) {
+      const uint32_t word = Read(slot);
+      if (word && IsOld(word, now_ns, kForgetAfterNs)) Replace(slot, word, 0u);
+    }
+  }
+  std::erase_if(runs_, [&](const ClaimRun& run) {
+    const uint64_t last = run.first.pfn + run.second.nr_pages - 1;
+    if (is_looked_at(run.first.pfn) || is_looked_at(last) ||
+        !IsOld(WordOf(run), now_ns, kForgetAfterNs))
+      return false;
+    dead_runs_.push_back(run);
+    return true;
+  });
 }
 
 void ClaimTable::Age(int64_t now_ns) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -47,6 +48,11 @@ class ClaimTable {
 
   // Runs with the tick that Age() wants them to have.
   std::vector<ClaimRun> TakeAgedRuns();
+
+  // Takes away claims that are a minute old on pages that no look reaches, as
+  // those of a device or of memory that was removed: nothing else ever would.
+  void ForgetOutside(const std::function<bool(uint64_t pfn)>& is_looked_at,
+                     int64_t now_ns);
 
   // To be called before each look at a block: the claims on a folio larger than
   // a run of the census are gathered once a look.

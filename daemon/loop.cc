@@ -259,6 +259,12 @@ void Loop::ForgetOwners() {
   const int64_t now = Now().monotonic_ns;
   next_forget_ns_ = now + kForgetEveryNs;
   resolver_.FreeIfIdle(now);
+  if (const uint64_t block_pages = aggregator_.block_pages())
+    source_->ForgetClaimsOutside(
+        [&](uint64_t pfn) {
+          return aggregator_.CanBeLookedAt(pfn / block_pages);
+        },
+        Now());
   std::vector<uint32_t> ended;
   const OwnerBook& book = aggregator_.owner_book();
   for (const uint32_t id : book.Ended())

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -196,6 +197,10 @@ class Source {
 
   // To be called once a second: it also winds the claims' clock.
   virtual absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) = 0;
+
+  // Forgets old claims on pages that no look reaches.
+  virtual void ForgetClaimsOutside(
+      const std::function<bool(uint64_t pfn)>& is_looked_at, Timestamp now) = 0;
 
   // Forgets those of the owners, whose processes have ended, that no page has
   // a claim of. They are missing from later readings.

@@ -495,6 +495,24 @@ TEST_F(ClaimTableTest, PagesThatMayBePinnedAreListedBeforeOthers) {
   EXPECT_THAT(look.listed[15].claims, ElementsAre(LongTerm(5, kNow - 7)));
 }
 
+TEST_F(ClaimTableTest, OldClaimsOnPagesThatNoLookReachesAreForgotten) {
+  table_.AddChunk(1, second_chunk_.get());
+  claim(23) = Word(5, kNow - 99);
+  second_chunk_->claim[0] = Word(6, kNow - 99);
+  second_chunk_->claim[1] = Word(7, kNow - 7);
+  const uint64_t beyond = 3 * PINWATCH_CHUNK_PAGES;
+  table_.SetRuns({RunOf(24, 1, 8, kNow - 99), RunOf(beyond, 3, 9, kNow - 99),
+                  RunOf(beyond + 7, 3, 10, kNow - 7)});
+  table_.ForgetOutside([](uint64_t pfn) { return pfn < PINWATCH_CHUNK_PAGES; },
+                       kNow * kSecond);
+  const std::vector<bool> in_use = table_.OwnersWithClaims();
+  for (const uint32_t owner : {5, 7, 8, 10}) EXPECT_TRUE(in_use[owner]);
+  for (const uint32_t owner : {6, 9}) EXPECT_FALSE(in_use[owner]) << owner;
+  const std::vector<ClaimRun> dead = table_.TakeDeadRuns();
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(dead[0].first.pfn, beyond);
+}
+
 TEST_F(ClaimTableTest, OwnersWithAClaimOfAnyKindAreInUse) {
   table_.AddChunk(1, second_chunk_.get());
   second_chunk_->claim[0] = 3u << PINWATCH_TICK_BITS;

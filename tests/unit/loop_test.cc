@@ -76,6 +76,10 @@ class FakeSource : public Source {
   }
 
   void KeepGaps(const ClaimGaps&) override {}
+  void ForgetClaimsOutside(const std::function<bool(uint64_t)>& is_looked_at,
+                           Timestamp) override {
+    forgets_outside = is_looked_at(32768) && !is_looked_at(65536);
+  }
   void ForgetOwners(const std::vector<uint32_t>&) override {}
   absl::Status Govern(const GovernorState& state) override {
     governed = state.stage;
@@ -101,6 +105,7 @@ class FakeSource : public Source {
   std::atomic<uint64_t> listed_pfn = UINT64_MAX;
   std::atomic<uint64_t> pins_per_block = 0;
   std::atomic<bool> fails = false;
+  std::atomic<bool> forgets_outside = false;
 
  private:
   std::vector<Fact> facts_;
@@ -301,6 +306,12 @@ TEST_F(LoopTest, KnowsTheOwnersThatCameWithTheFirstLook) {
   ASSERT_EQ(snapshot->owners.size(), 1u);
   EXPECT_TRUE(snapshot->owners[0].process.ended);
   EXPECT_EQ(snapshot->attributions.at(0).pins, (PinCount{46, 46}));
+}
+
+TEST_F(LoopTest, ClaimsOutsideOfItsBlocksAreForgotten) {
+  Start();
+  ASSERT_NE(Ask(0), nullptr);
+  EXPECT_TRUE(source_.forgets_outside);
 }
 
 TEST_F(LoopTest, DoesNotLookAtABlockThatIsOffline) {
