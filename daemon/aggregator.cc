@@ -24,10 +24,6 @@ std::pair<uint64_t, int64_t> KeyOf(const HotplugAttempt& attempt) {
   return {attempt.section_nr, attempt.begin.monotonic_ns};
 }
 
-bool Earlier(const Timestamp& a, const Timestamp& b) {
-  return a.monotonic_ns < b.monotonic_ns;
-}
-
 // Of `count` references, which are `own` of `all` candidates of a node, how
 // many must be pins if `room` of all candidates are: those that the other
 // candidates cannot account for.
@@ -116,10 +112,17 @@ void Aggregator::SetZones(std::vector<Zone> zones) {
 
 void Aggregator::SetBlocks(MemoryBlocks blocks) {
   blocks_ = std::move(blocks);
-  std::set<uint64_t> online;
-  for (const MemoryBlock& block : blocks_.blocks)
-    if (HasPages(block)) online.insert(block.id);
-  std::erase_if(looks_, [&](auto& look) { return !online.count(look.first); });
+  std::map<uint64_t, int> online;
+  std::map<std::tuple<int, std::string, std::string>, uint64_t> counts;
+  for (const MemoryBlock& block : blocks_.blocks) {
+    if (HasPages(block)) online.emplace(block.id, block.nid);
+    ++counts[{block.nid, block.zone, block.state}];
+  }
+  looks_.SetBlocks(std::move(online));
+  block_counts_.clear();
+  for (const auto& [key, blocks] : counts)
+    block_counts_.push_back(
+        {std::get<0>(key), std::get<1>(key), std::get<2>(key), blocks});
 }
 
 void Aggregator::SetNodeCounters(
@@ -147,7 +150,7 @@ void Aggregator::AddLook(BlockLook look) {
     for (const census_cell& cell : zone.cells)
       for (uint64_t pages : cell.pages) totals_.pages += pages;
   NoteBlockers(look);
-  looks_.insert_or_assign(look.block_id, std::move(look));
+  looks_.Set(std::move(look));
 }
 
 std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
@@ -214,12 +217,11 @@ bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
 }
 
 bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
-  const auto look = looks_.find(attempt.block_id);
+  const BlockLook* look = looks_.Find(attempt.block_id);
   // What is not online will not be looked at.
-  return look == looks_.end() ||
-         (look->second.lists_pages &&
-          look->second.time.monotonic_ns >=
-              attempt.begin.monotonic_ns + attempt.duration_ns);
+  return !look || (look->lists_pages &&
+                   look->time.monotonic_ns >=
+                       attempt.begin.monotonic_ns + attempt.duration_ns);
 }
 
 void Aggregator::NoteBlockers(const BlockLook& look) {
@@ -294,69 +296,48 @@ std::vector<int> Aggregator::nids() const {
   return {nids.begin(), nids.end()};
 }
 
-std::vector<uint64_t> Aggregator::BlocksUnseenSince(
-    int64_t monotonic_ns) const {
-  std::vector<std::pair<int64_t, uint64_t>> unseen;
-  for (const MemoryBlock& block : blocks_.blocks) {
-    if (!HasPages(block)) continue;
-    const auto look = looks_.find(block.id);
-    if (look == looks_.end())
-      unseen.emplace_back(INT64_MIN, block.id);
-    else if (look->second.time.monotonic_ns < monotonic_ns)
-      unseen.emplace_back(look->second.time.monotonic_ns, block.id);
-  }
-  std::sort(unseen.begin(), unseen.end());
-  std::vector<uint64_t> ids;
-  for (const auto& [time, id] : unseen) ids.push_back(id);
-  return ids;
-}
-
-bool Aggregator::IsStale(const MemoryBlock& block) const {
-  const auto look = looks_.find(block.id);
-  if (look == looks_.end()) return true;
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](auto& node) {
-    return (block.nid == -1 || block.nid == node.first) &&
-           Earlier(look->second.time, node.second.unchanged_since);
-  });
+// Looks at blocks of the node, -1 where that is not known, that are older than
+// this may no longer tell the pins.
+int64_t Aggregator::StaleBefore(int nid) const {
+  int64_t before = INT64_MIN;
+  for (const auto& [number, node] : nodes_)
+    if (nid == -1 || nid == number)
+      before = std::max(before, node.unchanged_since.monotonic_ns);
+  return before;
 }
 
 std::vector<uint64_t> Aggregator::StaleBlocks() const {
   std::vector<uint64_t> ids;
-  for (const MemoryBlock& block : blocks_.blocks)
-    if (HasPages(block) && IsStale(block)) ids.push_back(block.id);
+  for (const auto& [nid, order] : looks_.orders()) {
+    ids.insert(ids.end(), order.unseen.begin(), order.unseen.end());
+    const int64_t before = StaleBefore(nid);
+    for (const auto& [time, id] : order.seen) {
+      if (time >= before) break;
+      ids.push_back(id);
+    }
+  }
+  std::sort(ids.begin(), ids.end());
   return ids;
 }
 
 bool Aggregator::IsCurrent(int nid) const {
   const auto node = nodes_.find(nid);
   if (node == nodes_.end() || !node->second.reading.exact) return false;
-  return std::all_of(
-      blocks_.blocks.begin(), blocks_.blocks.end(), [&](auto& block) {
-        if (!HasPages(block)) return true;
-        if (block.nid != -1 && block.nid != nid) return true;
-        return !IsStale(block) &&
-               !Earlier(node->second.last_read, looks_.at(block.id).time);
-      });
+  return std::all_of(looks_.orders().begin(), looks_.orders().end(),
+                     [&](const auto& blocks) {
+                       const auto& [of, order] = blocks;
+                       if (of != -1 && of != nid) return true;
+                       if (!order.unseen.empty()) return false;
+                       return order.seen.empty() ||
+                              (order.seen.begin()->first >= StaleBefore(of) &&
+                               order.seen.rbegin()->first <=
+                                   node->second.last_read.monotonic_ns);
+                     });
 }
 
-Aggregator::Totals Aggregator::AddUp() const {
-  Totals totals;
-  for (const auto& [id, look] : looks_) {
-    for (const ZoneLook& zone : look.zones) {
-      ZoneTotals& total = totals[{zone.nid, zone.zone}];
-      for (size_t m = 0; m < zone.cells.size(); ++m)
-        Add(zone.cells[m], total.cells[m]);
-      if (!total.oldest_look || Earlier(look.time, *total.oldest_look))
-        total.oldest_look = look.time;
-    }
-  }
-  return totals;
-}
-
-Aggregator::NodeCandidates Aggregator::CandidatesOf(int nid,
-                                                    const Totals& totals) {
+Aggregator::NodeCandidates Aggregator::CandidatesOf(int nid) const {
   NodeCandidates all;
-  for (const auto& [key, zone] : totals) {
+  for (const auto& [key, zone] : looks_.totals()) {
     if (key.first != nid) continue;
     for (const census_cell& cell : zone.cells) {
       all.large += cell.large_pin_refs;
@@ -378,10 +359,10 @@ std::optional<uint64_t> Aggregator::DevicePagesOf(int nid) const {
   return pages;
 }
 
-Node Aggregator::BuildNode(int nid, const Totals& totals, Timestamp now) {
+Node Aggregator::BuildNode(int nid, Timestamp now) {
   Node node{.nid = nid, .device_pages = DevicePagesOf(nid)};
-  const NodeCandidates all = CandidatesOf(nid, totals);
-  if (std::any_of(totals.begin(), totals.end(),
+  const NodeCandidates all = CandidatesOf(nid);
+  if (std::any_of(looks_.totals().begin(), looks_.totals().end(),
                   [&](auto& zone) { return zone.first.first == nid; }))
     node.census_references = all.large + all.exact;
   const auto it = nodes_.find(nid);
@@ -427,8 +408,8 @@ std::optional<uint64_t> Aggregator::OutstandingOf(int nid) const {
 }
 
 std::vector<MigratetypePages> Aggregator::BuildMigratetypes(
-    int nid, const Cells& cells, const Totals& totals) const {
-  const NodeCandidates all = CandidatesOf(nid, totals);
+    int nid, const Cells& cells) const {
+  const NodeCandidates all = CandidatesOf(nid);
   const std::optional<uint64_t> outstanding = OutstandingOf(nid);
   std::vector<MigratetypePages> result;
   for (size_t m = 0; m < cells.size(); ++m) {
@@ -448,14 +429,14 @@ std::vector<MigratetypePages> Aggregator::BuildMigratetypes(
   return result;
 }
 
-Zone Aggregator::BuildZone(Zone zone, const Totals& totals) const {
+Zone Aggregator::BuildZone(Zone zone) const {
   const auto name =
       std::find(names_.zones.begin(), names_.zones.end(), zone.name);
-  const auto total = totals.find(
+  const auto total = looks_.totals().find(
       {zone.nid, static_cast<unsigned>(name - names_.zones.begin())});
-  if (total == totals.end()) return zone;
-  zone.oldest_look = total->second.oldest_look;
-  zone.migratetypes = BuildMigratetypes(zone.nid, total->second.cells, totals);
+  if (total == looks_.totals().end()) return zone;
+  zone.oldest_look = total->second.oldest_look();
+  zone.migratetypes = BuildMigratetypes(zone.nid, total->second.cells);
   return zone;
 }
 
@@ -476,20 +457,18 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
         absl::StrCat("this host has no memory block memory", block_id,
                      "; they are listed in /sys/devices/system/memory"));
   BlockReport report{.block = *block};
-  const auto look = looks_.find(block_id);
-  if (look != looks_.end() && look->second.status == CENSUS_OK) {
-    report.look = look->second.time;
-    const Totals totals = AddUp();
-    for (const ZoneLook& zone : look->second.zones)
-      for (MigratetypePages& pages :
-           BuildMigratetypes(zone.nid, zone.cells, totals))
+  const BlockLook* look = looks_.Find(block_id);
+  if (look && look->status == CENSUS_OK) {
+    report.look = look->time;
+    for (const ZoneLook& zone : look->zones)
+      for (MigratetypePages& pages : BuildMigratetypes(zone.nid, zone.cells))
         report.migratetypes.push_back(std::move(pages));
     Holdings holdings;
     const HoldingRules rules = Rules(now);
-    AddHoldings(look->second, rules, holdings);
+    AddHoldings(*look, rules, holdings);
     report.attributions = std::move(holdings.attributions);
     report.owners = OwnersWith(holdings, owner_book_, true);
-    report.blockers = BlockersOf(look->second, rules);
+    report.blockers = BlockersOf(*look, rules);
   }
   Judge(report);
   return report;
@@ -532,17 +511,6 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   return report;
 }
 
-std::vector<BlockCount> Aggregator::CountBlocks() const {
-  std::map<std::tuple<int, std::string, std::string>, uint64_t> counts;
-  for (const MemoryBlock& block : blocks_.blocks)
-    ++counts[{block.nid, block.zone, block.state}];
-  std::vector<BlockCount> result;
-  for (const auto& [key, blocks] : counts)
-    result.push_back(
-        {std::get<0>(key), std::get<1>(key), std::get<2>(key), blocks});
-  return result;
-}
-
 Snapshot Aggregator::Build(Timestamp now) {
   Snapshot snapshot{.generation = ++generation_,
                     .time = now,
@@ -550,7 +518,7 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .host = host_,
                     .facts = facts_,
                     .block_size_bytes = blocks_.block_size_bytes,
-                    .blocks = CountBlocks(),
+                    .blocks = block_counts_,
                     .migrations = migrations_,
                     .census = totals_,
                     .attempts = hotplug_.running,
@@ -564,14 +532,13 @@ Snapshot Aggregator::Build(Timestamp now) {
                            ended_attempts_.end());
   for (const auto& [name, collector] : collectors_)
     snapshot.collectors.push_back(collector);
-  const Totals totals = AddUp();
-  for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, totals, now));
-  for (const Zone& zone : zones_)
-    snapshot.zones.push_back(BuildZone(zone, totals));
+  for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, now));
+  for (const Zone& zone : zones_) snapshot.zones.push_back(BuildZone(zone));
   if (claims_) {
     Holdings holdings;
     const HoldingRules rules = Rules(now);
-    for (const auto& [id, look] : looks_) AddHoldings(look, rules, holdings);
+    for (const uint64_t id : looks_.with_pins())
+      AddHoldings(*looks_.Find(id), rules, holdings);
     snapshot.owners = OwnersWith(holdings, owner_book_, false);
     growth_watch_.Update(snapshot.owners, now);
     snapshot.attributions = std::move(holdings.attributions);

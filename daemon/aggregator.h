@@ -16,6 +16,7 @@
 #include "daemon/growth_watch.h"
 #include "daemon/holdings.h"
 #include "daemon/host_files.h"
+#include "daemon/looks.h"
 #include "daemon/owner_book.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
@@ -93,11 +94,19 @@ class Aggregator {
 
   // Online blocks whose last look is older than `monotonic_ns`, or that were
   // never looked at, the longest unseen first.
-  std::vector<uint64_t> BlocksUnseenSince(int64_t monotonic_ns) const;
+  std::vector<uint64_t> BlocksUnseenSince(int64_t monotonic_ns) const {
+    return looks_.UnseenSince(monotonic_ns);
+  }
 
   // Online blocks whose look may no longer tell the pins: never looked at, or a
   // counter of their node has moved since.
   std::vector<uint64_t> StaleBlocks() const;
+
+  // Of online blocks the one to be looked at next, and how many there are.
+  std::optional<uint64_t> LongestUnseen() const {
+    return looks_.LongestUnseen();
+  }
+  size_t nr_online_blocks() const { return looks_.nr_blocks(); }
 
   // Pages of a memory block; 0 where there are none.
   uint64_t block_pages() const;
@@ -114,15 +123,7 @@ class Aggregator {
     Timestamp drift_time;
   };
 
-  using Cells = std::array<census_cell, PINWATCH_MAX_MIGRATETYPES>;
-
-  // All looks of one zone of a node, added up.
-  struct ZoneTotals {
-    Cells cells{};
-    std::optional<Timestamp> oldest_look;
-  };
-  using ZoneKey = std::pair<int, unsigned>;  // nid, zone
-  using Totals = std::map<ZoneKey, ZoneTotals>;
+  using Cells = Looks::Cells;
 
   // What reads as pins on a node, in references.
   struct NodeCandidates {
@@ -132,19 +133,17 @@ class Aggregator {
 
   // Null when there is no such block.
   const MemoryBlock* FindBlock(uint64_t block_id) const;
-  Totals AddUp() const;
-  static NodeCandidates CandidatesOf(int nid, const Totals& totals);
-  bool IsStale(const MemoryBlock& block) const;
+  NodeCandidates CandidatesOf(int nid) const;
+  int64_t StaleBefore(int nid) const;
   bool IsCurrent(int nid) const;
   std::optional<uint64_t> DevicePagesOf(int nid) const;
-  Node BuildNode(int nid, const Totals& totals, Timestamp now);
-  Zone BuildZone(Zone zone, const Totals& totals) const;
-  std::vector<BlockCount> CountBlocks() const;
+  Node BuildNode(int nid, Timestamp now);
+  Zone BuildZone(Zone zone) const;
   std::string MigratetypeName(size_t migratetype) const;
   std::string ZoneName(unsigned zone) const;
   std::optional<uint64_t> OutstandingOf(int nid) const;
-  std::vector<MigratetypePages> BuildMigratetypes(int nid, const Cells& cells,
-                                                  const Totals& totals) const;
+  std::vector<MigratetypePages> BuildMigratetypes(int nid,
+                                                  const Cells& cells) const;
 
   HoldingRules Rules(Timestamp now) const;
   void NoteBlockers(const BlockLook& look);
@@ -161,7 +160,8 @@ class Aggregator {
   std::vector<Zone> zones_;
   MemoryBlocks blocks_;
   std::map<int, NodeState> nodes_;
-  std::map<uint64_t, BlockLook> looks_;  // by block id
+  std::vector<BlockCount> block_counts_;
+  Looks looks_;
   std::vector<Migrations> migrations_;
   OwnerBook owner_book_;
   CallBook call_book_;

@@ -28,7 +28,7 @@ constexpr int64_t kCensusBurstNs = 1'000'000'000;
 
 // Reading the state of 16,384 memory blocks takes a while: as often as its
 // share of the CPU allows, but on small hosts with every tick.
-constexpr double kBlockListShare = 0.001;
+constexpr double kBlockListShare = 0.0002;
 constexpr int64_t kBlockListBurstNs = 50'000'000;
 
 // And at once when blocks have changed, which they seldom do.
@@ -413,8 +413,7 @@ void Loop::PlanLooks() {
   const bool first = !published_->Get();
   if (first || budget_.HasLeft()) AddPending(aggregator_.StaleBlocks());
   if (pending_.empty() && budget_.IsFull()) {
-    const auto oldest = aggregator_.BlocksUnseenSince(Now().monotonic_ns);
-    if (!oldest.empty()) AddPending({oldest.front()});
+    if (const auto block = aggregator_.LongestUnseen()) AddPending({*block});
   }
 }
 
@@ -458,7 +457,7 @@ void Loop::FinishRound() {
   // and claims that were met may be of new owners.
   ReadCounters();
   ReadClaims();
-  if (round_blocks_ >= aggregator_.BlocksUnseenSince(INT64_MAX).size())
+  if (round_blocks_ >= aggregator_.nr_online_blocks())
     aggregator_.FinishRound();
   aggregator_.SetCollector({.name = "census",
                             .success = census_status_.ok(),

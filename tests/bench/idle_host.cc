@@ -82,6 +82,8 @@ class IdleHost : public Source {
     return reading;
   }
   void KeepGaps(const ClaimGaps&) override {}
+  void ForgetClaimsOutside(const std::function<bool(uint64_t)>&,
+                           Timestamp) override {}
   void ForgetOwners(const std::vector<uint32_t>&) override {}
   absl::Status Govern(const GovernorState&) override {
     return absl::OkStatus();

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/looks.h"
+
+#include <algorithm>
+
+namespace pinwatch {
+namespace {
+
+void Subtract(const census_cell& part, census_cell& from) {
+  for (int c = 0; c < NR_PAGE_CLASSES; ++c) from.pages[c] -= part.pages[c];
+  from.large_pin_refs -= part.large_pin_refs;
+  from.exact_pin_refs -= part.exact_pin_refs;
+  from.loose_pin_refs -= part.loose_pin_refs;
+}
+
+std::pair<int64_t, int64_t> TimeOf(const BlockLook& look) {
+  return {look.time.monotonic_ns, look.time.realtime_ns};
+}
+
+}  // namespace
+
+void Looks::SetBlocks(std::map<uint64_t, int> nid_of) {
+  nid_of_ = std::move(nid_of);
+  orders_.clear();
+  for (auto look = looks_.begin(); look != looks_.end();) {
+    if (nid_of_.count(look->first)) {
+      ++look;
+      continue;
+    }
+    Remove(look->second);
+    look = looks_.erase(look);
+  }
+  for (const auto& [id, nid] : nid_of_) {
+    if (const BlockLook* look = Find(id))
+      orders_[nid].seen.emplace(look->time.monotonic_ns, id);
+    else
+      orders_[nid].unseen.insert(id);
+  }
+}
+
+void Looks::Set(BlockLook look) {
+  const uint64_t id = look.block_id;
+  const auto old = looks_.find(id);
+  if (const auto block = nid_of_.find(id); block != nid_of_.end()) {
+    Order& order = orders_[block->second];
+    if (old != looks_.end())
+      order.seen.erase({old->second.time.monotonic_ns, id});
+    order.unseen.erase(id);
+    order.seen.emplace(look.time.monotonic_ns, id);
+  }
+  if (old != looks_.end()) Remove(old->second);
+  Add(look);
+  looks_.insert_or_assign(id, std::move(look));
+}
+
+const BlockLook* Looks::Find(uint64_t block_id) const {
+  const auto look = looks_.find(block_id);
+  return look == looks_.end() ? nullptr : &look->second;
+}
+
+void Looks::Add(const BlockLook& look) {
+  if (!look.pins.empty()) with_pins_.insert(look.block_id);
+  for (const ZoneLook& zone : look.zones) {
+    ZoneTotals& total = totals_[{zone.nid, zone.zone}];
+    for (size_t m = 0; m < zone.cells.size(); ++m)
+      pinwatch::Add(zone.cells[m], total.cells[m]);
+    total.times.insert(TimeOf(look));
+  }
+}
+
+void Looks::Remove(const BlockLook& look) {
+  with_pins_.erase(look.block_id);
+  for (const ZoneLook& zone : look.zones) {
+    const auto total = totals_.find({zone.nid, zone.zone});
+    for (size_t m = 0; m < zone.cells.size(); ++m)
+      Subtract(zone.cells[m], total->second.cells[m]);
+    total->second.times.erase(total->second.times.find(TimeOf(look)));
+    if (total->second.times.empty()) totals_.erase(total);
+  }
+}
+
+std::vector<uint64_t> Looks::UnseenSince(int64_t monotonic_ns) const {
+  std::vector<std::pair<int64_t, uint64_t>> unseen;
+  for (const auto& [nid, order] : orders_) {
+    for (const uint64_t id : order.unseen) unseen.emplace_back(INT64_MIN, id);
+    for (const auto& seen : order.seen) {
+      if (seen.first >= monotonic_ns) break;
+      unseen.push_back(seen);
+    }
+  }
+  std::sort(unseen.begin(), unseen.end());
+  std::vector<uint64_t> ids;
+  for (const auto& [time, id] : unseen) ids.push_back(id);
+  return ids;
+}
+
+std::optional<uint64_t> Looks::LongestUnseen() const {
+  std::optional<std::pair<int64_t, uint64_t>> longest;
+  const auto offer = [&](std::pair<int64_t, uint64_t> block) {
+    longest = std::min(longest.value_or(block), block);
+  };
+  for (const auto& [nid, order] : orders_) {
+    if (!order.unseen.empty()) offer({INT64_MIN, *order.unseen.begin()});
+    if (!order.seen.empty()) offer(*order.seen.begin());
+  }
+  if (!longest) return std::nullopt;
+  return longest->second;
+}
+
+}  // namespace pinwatch

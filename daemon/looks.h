@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_LOOKS_H_
+#define PINWATCH_DAEMON_LOOKS_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "daemon/snapshot.h"
+#include "daemon/source.h"
+
+namespace pinwatch {
+
+// The last look at each memory block, and what these add up to. A host has many
+// blocks: what is asked each second is kept up to date with each look.
+class Looks {
+ public:
+  using Cells = std::array<census_cell, PINWATCH_MAX_MIGRATETYPES>;
+
+  // All looks at one zone of a node, added up.
+  struct ZoneTotals {
+    Cells cells{};
+    // Of each look, CLOCK_MONOTONIC and then CLOCK_REALTIME.
+    std::multiset<std::pair<int64_t, int64_t>> times;
+
+    Timestamp oldest_look() const {
+      return {.realtime_ns = times.begin()->second,
+              .monotonic_ns = times.begin()->first};
+    }
+  };
+  using Totals = std::map<std::pair<int, unsigned>, ZoneTotals>;  // nid, zone
+
+  // When blocks were last looked at.
+  struct Order {
+    std::set<std::pair<int64_t, uint64_t>> seen;  // CLOCK_MONOTONIC, block id
+    std::set<uint64_t> unseen;                    // never looked at
+  };
+
+  // The blocks that have pages, and their nodes, -1 where that is not known.
+  // Looks at others are forgotten.
+  void SetBlocks(std::map<uint64_t, int> nid_of);
+
+  void Set(BlockLook look);
+
+  // Null where there is none.
+  const BlockLook* Find(uint64_t block_id) const;
+
+  const Totals& totals() const { return totals_; }
+  // Blocks in which something reads as pinned.
+  const std::set<uint64_t>& with_pins() const { return with_pins_; }
+  // Of the blocks that have pages, by node.
+  const std::map<int, Order>& orders() const { return orders_; }
+  size_t nr_blocks() const { return nid_of_.size(); }
+
+  // Blocks whose last look is older than that, the longest unseen first.
+  std::vector<uint64_t> UnseenSince(int64_t monotonic_ns) const;
+  std::optional<uint64_t> LongestUnseen() const;
+
+ private:
+  void Add(const BlockLook& look);
+  void Remove(const BlockLook& look);
+
+  std::map<uint64_t, int> nid_of_;
+  std::map<uint64_t, BlockLook> looks_;
+  Totals totals_;
+  std::set<uint64_t> with_pins_;
+  std::map<int, Order> orders_;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_LOOKS_H_
