@@ -243,5 +243,33 @@ TEST_F(Kept, AnotherBuildTakesThePlaceOfTheFirstWithoutAGap) {
   EXPECT_TRUE(LinksBecome(0));
 }
 
+// The first was seen alive, the second never.
+TEST_F(Kept, OwnersThatEndedWithoutADaemonAreNoLivingHolders) {
+  auto daemon = std::make_unique<Daemon>(kKeep);
+  Workload seen({"pin-iouring", "--pages", "23", "--pass-later"});
+  EXPECT_EQ(ReadOwners().holders, HeldBy({&seen}));
+  const Holders expected_of_seen = HeldBy({&seen}, kProbable);
+  Kill(*daemon);
+  seen.LetGo();
+  seen.WaitForEnd();
+  Workload unseen({"pin-iouring", "--pages", "37", "--memfd", "--pass-ring"});
+  unseen.WaitForEnd();
+  ASSERT_EQ(ReadPinCounters().outstanding(), 23u + 37u);
+
+  daemon = std::make_unique<Daemon>(kKeep);
+  Holders holders = expected_of_seen;
+  holders[{unseen.held().at("pinner_pid"), kProbable}] = PinsOf(unseen.pfns());
+  EXPECT_EQ(ReadOwners().holders, holders);
+  const Json top = FreshOwners();
+  for (const Json& part : top.at("attributions"))
+    EXPECT_EQ(part.at("reason"), "claimant_ended") << part;
+  for (const Json& owner : top.at("owners"))
+    EXPECT_EQ(owner.at("process").at("ended"), true) << owner;
+  seen.Release();
+  unseen.Release();
+  WaitForNoPins();
+  EXPECT_EQ(ReadOwners().holders, Holders{});
+}
+
 }  // namespace
 }  // namespace pinwatch::guest

@@ -24,6 +24,7 @@ struct Options {
   size_t registrations = 1;
   bool clone = false;
   bool pass_ring = false;
+  bool pass_later = false;
   bool linger = false;
 };
 
@@ -67,6 +68,8 @@ Options Parse(int argc, char** argv) {
   app.add_flag("--pass-ring", options.pass_ring,
                "Hand the ring to a child, which holds it, and exit; reports "
                "the pid of the child as holder_pid");
+  app.add_flag("--pass-later", options.pass_later,
+               "The same, but only when told");
   app.add_flag("--linger", options.linger,
                "Live on when the pins and the memory are released, until told "
                "again");
@@ -128,11 +131,12 @@ int main(int argc, char** argv) {
             {"pfns_before", before},
             {"pfns", pinned}};
   if (!huge) line["pin_references"] = nr_pages * rings.size();
-  if (options.pass_ring) PassOn(line);
+  if (options.pass_later) ReportAndHold(line);
+  if (options.pass_ring || options.pass_later) PassOn(line);
   ReportAndHold(line);
 
   // A pinned page never moves. A child's anonymous pages are copies.
-  const bool is_copy = options.pass_ring && fd < 0;
+  const bool is_copy = (options.pass_ring || options.pass_later) && fd < 0;
   const size_t moved_while_held =
       is_copy ? 0 : CountDifferences(pinned, read_pfns());
   for (const auto& ring : rings) ring->Unregister();
