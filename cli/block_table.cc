@@ -88,12 +88,13 @@ class Report {
     bool any = !owners_.empty();
     for (const v1::PinAttribution& part : block_.attributions())
       any = any || part.certainty() == v1::CERTAINTY_UNATTRIBUTED;
-    if (!any) return;
+    if (!any && block_.inferred().empty()) return;
     AddTitle("WHO HOLDS IT");
     const int shown = std::min<int>(owners_.size(), kMaxOwners);
     for (int i = 0; i < shown; ++i) text_ += OwnerText(*owners_[i], now_);
     if (const size_t others = owners_.size() - shown)
       AddText(absl::StrCat("and ", others, " more; -o json shows all"));
+    text_ += InferredTexts(block_.inferred());
     for (const v1::PinAttribution& part : block_.attributions()) {
       if (part.certainty() != v1::CERTAINTY_UNATTRIBUTED) continue;
       AddText(absl::StrCat("not known: ", PagesAndSize(part.pins().pages()),
@@ -113,6 +114,10 @@ class Report {
       said.push_back(std::move(line));
     }
     if (shown > kMaxOwners) AddText("and so with the others");
+    // How long it means to pin is not known.
+    const int inferred = std::min(block_.inferred().size(), kMaxOwners);
+    for (int i = 0; long_term && i < inferred; ++i)
+      AddText(ReleaseText(block_.inferred(i)));
   }
 
   bool HasUnattributed() const {

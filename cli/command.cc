@@ -332,6 +332,9 @@ absl::StatusOr<v1::ListOwnersResponse> AskAboutProcess(const Question& question,
   for (v1::PinOwner& owner : *all->mutable_owners())
     if (owner.process().pid() == pid || owner.via().pid() == pid)
       *owners.add_owners() = std::move(owner);
+  for (v1::InferredHolder& holder : *all->mutable_inferred())
+    if (holder.process().pid() == pid)
+      *owners.add_inferred() = std::move(holder);
   return owners;
 }
 

@@ -97,15 +97,18 @@ std::string PageTable(const v1::ExplainPageResponse& page, absl::Time now) {
   std::string text =
       Paragraph(line) + Paragraph(Words(page)) + References(page);
   if (!page.has_attribution()) return text;
-  text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now);
+  text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now) +
+          InferredTexts(page.inferred());
   if (page.attribution().certainty() == v1::CERTAINTY_UNATTRIBUTED)
     text += Paragraph(
         absl::StrCat("not known: ", Reason(page.attribution().reason())));
   text += "\nWHAT WOULD SET IT FREE\n";
-  if (page.owners().empty())
+  if (page.owners().empty() && page.inferred().empty())
     text += Paragraph("where the holder is not known, only a reboot is sure");
   for (const v1::PinOwner& owner : page.owners())
     text += Paragraph(ReleaseText(owner));
+  for (const v1::InferredHolder& holder : page.inferred())
+    text += Paragraph(ReleaseText(holder));
   return text;
 }
 
@@ -123,6 +126,8 @@ std::string ProcessTable(uint32_t pid, const v1::ListOwnersResponse& owners,
     pages += owner.pages();
     if (!owner.holdings().empty()) *holders.Add() = owner;
   }
+  if (owners.owners().empty() && !owners.inferred().empty())
+    return InferredTexts(owners.inferred());
   if (owners.owners().empty())
     return Paragraph(absl::StrCat("process ", pid,
                                   ": no pin of it is known; who pinned before "
@@ -133,11 +138,12 @@ std::string ProcessTable(uint32_t pid, const v1::ListOwnersResponse& owners,
   const std::string past =
       absl::StrCat(Count(calls), calls == 1 ? " call" : " calls", " pinned ",
                    PagesAndSize(pages), " in all");
-  if (holders.empty())
+  if (holders.empty() && owners.inferred().empty())
     return Paragraph(absl::StrCat(ProcessName(owners.owners(0).process()),
                                   ": holds nothing now; ", past)) +
            failures;
-  return Owners(holders, now) + Paragraph(past) + failures;
+  return Owners(holders, now) + InferredTexts(owners.inferred()) +
+         Paragraph(past) + failures;
 }
 
 }  // namespace pinwatch

@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kWidth = 80;
 constexpr size_t kIndent = 2;
 constexpr int kMaxFrames = 4;
+constexpr int kMaxInferred = 8;
 
 // "4,097 pages (16.0 MiB) held, 1 page (4 KiB) shared".
 std::string Held(const v1::PinOwner& owner) {
@@ -62,6 +63,21 @@ std::string Stop(const v1::Process& process) {
       process.unit().empty() ? "" : absl::StrCat(" of unit ", process.unit()));
 }
 
+std::string InferredText(const v1::InferredHolder& holder) {
+  uint64_t alone = 0;
+  uint64_t one_of = 0;
+  for (const v1::InferredPages& part : holder.pages())
+    (part.alone() ? alone : one_of) += part.pins().pages();
+  std::vector<std::string> pages;
+  if (alone) pages.push_back(PagesAndSize(alone));
+  if (one_of)
+    pages.push_back(absl::StrCat(PagesAndSize(one_of), " as one of several"));
+  return Wrap(absl::StrCat(ProcessName(holder.process()), ", inferred: ",
+                           absl::StrJoin(pages, ", "), "; it maps them; ",
+                           absl::StrJoin(holder.evidence(), ", ")),
+              kWidth, kIndent);
+}
+
 }  // namespace
 
 std::string OwnerText(const v1::PinOwner& owner, absl::Time now) {
@@ -92,6 +108,18 @@ std::string OwnerText(const v1::PinOwner& owner, absl::Time now) {
     text += Detail(concern, kWidth, kIndent);
   AddStack("kernel stack", owner.kernel_stack(), text);
   AddStack("user stack", owner.user_stack(), text);
+  return text;
+}
+
+std::string InferredTexts(
+    const google::protobuf::RepeatedPtrField<v1::InferredHolder>& holders) {
+  std::string text;
+  const int shown = std::min(holders.size(), kMaxInferred);
+  for (int i = 0; i < shown; ++i) text += InferredText(holders[i]);
+  if (shown < holders.size())
+    text += Wrap(absl::StrCat("and ", holders.size() - shown,
+                              " more inferred; -o json shows all"),
+                 kWidth, kIndent);
   return text;
 }
 
@@ -127,6 +155,10 @@ std::string ReleaseText(const v1::PinOwner& owner) {
   const bool sure =
       std::any_of(owner.holdings().begin(), owner.holdings().end(), is_sure);
   return absl::StrCat(sure ? "" : "perhaps: ", Stop(owner.process()));
+}
+
+std::string ReleaseText(const v1::InferredHolder& holder) {
+  return absl::StrCat("perhaps: ", Stop(holder.process()));
 }
 
 }  // namespace pinwatch

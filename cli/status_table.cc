@@ -281,12 +281,26 @@ class StatusPage {
                              " pages), which the census leaves out"));
   }
 
+  // What searches for holders have left out.
+  void AddInference() {
+    const v1::Inference& search = snapshot_.inference();
+    if (!search.pages_left_out() && !search.processes_left_out() &&
+        !search.unclaimed_left_out())
+      return;
+    AddText(absl::StrCat(
+        "not searched for holders: ", Count(search.unclaimed_left_out()),
+        " pages without a claim, ", Count(search.processes_left_out()),
+        " processes, ", Count(search.pages_left_out()),
+        " pages that processes map"));
+  }
+
   void AddHolders() {
     const std::vector<std::string> texts =
         AttributionTexts(snapshot_.attributions());
     if (!texts.empty())
       AddTitle("WHO HOLDS THEM, as far as it is known; pinwatch top has names");
     for (const std::string& text : texts) AddText(text);
+    AddInference();
     AddAges();
     AddInvariant();
     AddGovernor();

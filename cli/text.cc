@@ -141,9 +141,23 @@ std::string Reason(const std::string& code) {
       {"fewer_pins_than_claims", "more processes claim it than pins are left"},
       {"large_folio", "pins of a huge page do not tell its claimants apart"},
       {"many_references", "it has many other references"},
-      {"no_claim", "pinned before pinwatchd attached, or unseen"},
+      {"mapped_by_one", "of those that pin, one process maps it"},
+      {"mapped_by_several", "of those that pin, several processes map it"},
+      {"maps_more_than_it_pins",
+       "who maps it pins less than it maps: which of it is not known"},
+      {"no_candidate",
+       "pinned before pinwatchd attached, or unseen; no process that pins maps "
+       "it"},
+      {"no_claim",
+       "pinned before pinwatchd attached, or unseen; pinwatchd --holders.infer "
+       "would look for the likely holder"},
+      {"not_searched",
+       "pinned before pinwatchd attached, or unseen; its holder is yet to be "
+       "looked for"},
       {"owner_unknown", "who claims it is not known yet"},
       {"page_reused", "who claims it has ended, and others map it now"},
+      {"search_incomplete",
+       "one process that pins maps it; not all memory of all was searched"},
   };
   for (const auto& [known, words] : kWords)
     if (code == known) return std::string(words);

@@ -190,6 +190,7 @@ std::string TopTable(const v1::ListOwnersResponse& owners,
                     PagesAndSize(hidden_pages), "; -n 0 shows all\n");
   AddConcerns(text, owners, options.now);
   AddReasons(text, owners);
+  text += InferredTexts(owners.inferred());
   AddLosses(text, owners.claims());
   if (!rows.empty()) text += "\n" + Wrap(kLegend, kWidth, kIndent);
   return text;

@@ -63,6 +63,8 @@ const char* Word(v1::Certainty certainty) {
       return "one of";
     case v1::CERTAINTY_PROBABLE:
       return "probable";
+    case v1::CERTAINTY_INFERRED:
+      return "inferred";
     case v1::CERTAINTY_UNATTRIBUTED:
       return "unattributed";
     default:

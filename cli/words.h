@@ -23,7 +23,7 @@ inline constexpr double kPageBytes = 4096;
 // "4,097 pages (16.0 MiB)", "1 page (4 KiB)".
 std::string PagesAndSize(uint64_t pages);
 
-// "held", "shared", "one of", "probable", "unattributed", or "?".
+// "held", "shared", "one of", "probable", "inferred", "unattributed", or "?".
 const char* Word(v1::Certainty certainty);
 
 // "unattributed: 3 pages (12 KiB): pinned before pinwatchd started": a line for

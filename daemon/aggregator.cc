@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/removability.h"
@@ -80,6 +81,20 @@ void AssignPins(const census_cell& cell, uint64_t all_large, uint64_t all_exact,
   out.possible = Candidates(cell) - out.confirmed;
 }
 
+// Folios without a claim that are kept of all looks: 1.5 MiB.
+constexpr size_t kMaxUnclaimed = 65'536;
+
+std::vector<UnclaimedFolio> UnclaimedOf(const BlockLook& look) {
+  std::vector<UnclaimedFolio> folios;
+  for (const PinGroup& group : look.pins)
+    folios.insert(folios.end(), group.unclaimed.begin(), group.unclaimed.end());
+  std::sort(folios.begin(), folios.end(),
+            [](const UnclaimedFolio& a, const UnclaimedFolio& b) {
+              return a.pfn < b.pfn;
+            });
+  return folios;
+}
+
 constexpr ClaimGaps kAllOfTime = {.long_term_ns = INT64_MAX,
                                   .short_term_ns = INT64_MAX};
 
@@ -118,6 +133,8 @@ void Aggregator::SetBlocks(MemoryBlocks blocks) {
     if (HasPages(block)) online.emplace(block.id, block.nid);
     ++counts[{block.nid, block.zone, block.state}];
   }
+  for (const uint64_t id : looks_.with_pins())
+    if (!online.count(id)) unclaimed_ -= UnclaimedOf(*looks_.Find(id)).size();
   looks_.SetBlocks(std::move(online));
   block_counts_.clear();
   for (const auto& [key, blocks] : counts)
@@ -149,8 +166,66 @@ void Aggregator::AddLook(BlockLook look) {
   for (const ZoneLook& zone : look.zones)
     for (const census_cell& cell : zone.cells)
       for (uint64_t pages : cell.pages) totals_.pages += pages;
+  NoteUnclaimed(look);
   NoteBlockers(look);
   looks_.Set(std::move(look));
+}
+
+// Keeps of the look what holders are inferred for, as far as there is room. A
+// folio that had no pin meanwhile may be another's by the next look.
+void Aggregator::NoteUnclaimed(BlockLook& look) {
+  std::vector<UnclaimedFolio> folios;
+  if (pin_rules_.infer_holders) folios = UnclaimedOf(look);
+  std::vector<UnclaimedFolio> before;
+  if (const BlockLook* known = looks_.Find(look.block_id))
+    before = UnclaimedOf(*known);
+  unclaimed_ -= before.size();
+  if (unclaimed_ + folios.size() > kMaxUnclaimed) folios.clear();
+  if (folios.empty())
+    for (PinGroup& group : look.pins) group.unclaimed.clear();
+  unclaimed_ += folios.size();
+  if (folios == before) return;
+  unclaimed_changed_ = true;
+  for (const UnclaimedFolio& folio : before)
+    if (!std::binary_search(folios.begin(), folios.end(), folio,
+                            [](auto& a, auto& b) { return a.pfn < b.pfn; }))
+      inference_.mapped_by.erase(folio.pfn);
+}
+
+std::optional<std::vector<UnclaimedFolio>> Aggregator::TakeUnclaimed() {
+  if (!std::exchange(unclaimed_changed_, false)) return std::nullopt;
+  std::vector<UnclaimedFolio> folios;
+  for (const uint64_t id : looks_.with_pins())
+    for (const PinGroup& group : looks_.Find(id)->pins)
+      folios.insert(folios.end(), group.unclaimed.begin(),
+                    group.unclaimed.end());
+  return folios;
+}
+
+uint64_t Aggregator::CountUnsearched() const {
+  uint64_t pages = 0;
+  for (const uint64_t id : looks_.with_pins())
+    for (const PinGroup& group : looks_.Find(id)->pins) {
+      if (!group.claims.empty()) continue;
+      pages += group.pins.pages;
+      for (const UnclaimedFolio& folio : group.unclaimed)
+        pages -= folio.nr_pages;
+    }
+  return pages;
+}
+
+void Aggregator::SetInference(Inference inference) {
+  inference_ = std::move(inference);
+  ++inference_totals_.searches;
+  inference_totals_.pages_read += inference_.pages_read;
+  inference_totals_.candidates = inference_.candidates.size();
+  inference_totals_.pages_left_out = inference_.pages_left_out;
+  inference_totals_.processes_left_out = inference_.processes_left_out;
+}
+
+void Aggregator::SetCandidateEnded(size_t candidate) {
+  inference_.candidates[candidate].holder.process.ended = true;
+  unclaimed_changed_ = true;
 }
 
 std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
@@ -446,7 +521,8 @@ HoldingRules Aggregator::Rules(Timestamp now) const {
           .zone_name = [this](unsigned zone) { return ZoneName(zone); },
           .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
           .overdue_ns = pin_rules_.overdue_ns,
-          .now = now};
+          .now = now,
+          .inference = pin_rules_.infer_holders ? &inference_ : nullptr};
 }
 
 absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
@@ -468,6 +544,7 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     AddHoldings(*look, rules, holdings);
     report.attributions = std::move(holdings.attributions);
     report.owners = OwnersWith(holdings, owner_book_, true);
+    report.inferred = InferredHolders(holdings, rules);
     report.blockers = BlockersOf(*look, rules);
   }
   Judge(report);
@@ -503,10 +580,13 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   group.nid = zone.nid;
   group.zone = zone.zone;
   group.pins = {.pages = 1, .references = page.pins};
+  if (page.claims.empty()) group.unclaimed = {{page.pfn, 1, page.pins}};
   Holdings holdings;
-  AddHoldings({.time = look->time, .pins = {group}}, Rules(now), holdings);
+  const HoldingRules rules = Rules(now);
+  AddHoldings({.time = look->time, .pins = {group}}, rules, holdings);
   if (!holdings.attributions.empty())
     report.attribution = holdings.attributions.front();
+  report.inferred = InferredHolders(holdings, rules);
   report.owners = OwnersWith(holdings, owner_book_, true);
   return report;
 }
@@ -544,6 +624,11 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.attributions = std::move(holdings.attributions);
     snapshot.pin_kinds = std::move(holdings.kinds);
     snapshot.calls = call_book_.AddUp(owner_book_);
+    snapshot.inferred = InferredHolders(holdings, rules);
+    if (pin_rules_.infer_holders) {
+      snapshot.inference = inference_totals_;
+      snapshot.inference->unclaimed_left_out = CountUnsearched();
+    }
     snapshot.claims = claims_;
     snapshot.governor = governor_;
   }
@@ -574,6 +659,8 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   snapshot.attributions.clear();
   snapshot.pin_kinds.clear();
   snapshot.calls.clear();
+  snapshot.inferred.clear();
+  snapshot.inference.reset();
   snapshot.claims.reset();
 }
 

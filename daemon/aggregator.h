@@ -16,6 +16,7 @@
 #include "daemon/growth_watch.h"
 #include "daemon/holdings.h"
 #include "daemon/host_files.h"
+#include "daemon/inference.h"
 #include "daemon/looks.h"
 #include "daemon/owner_book.h"
 #include "daemon/snapshot.h"
@@ -28,6 +29,7 @@ struct PinRules {
   int64_t overdue_ns = 1'000'000'000;  // pins meant to be short
   // An owner that does nothing but grow.
   int64_t suspect_after_ns = 600'000'000'000;
+  bool infer_holders = false;  // of pages that nobody claimed
 };
 
 // Folds what the source and the host's files say into Snapshots. It has no
@@ -58,6 +60,15 @@ class Aggregator {
   OwnerBook& owner_book() { return owner_book_; }
   // For who takes the claims over: he does not know what is missed now.
   ClaimGaps claim_gaps() const;
+
+  // Folios without a claim, if they are others than those last taken, or if a
+  // process that may hold some has ended; otherwise nothing. Empty: there are
+  // none. Only where holders are inferred.
+  std::optional<std::vector<UnclaimedFolio>> TakeUnclaimed();
+  void SetInference(Inference inference);
+  // Who may hold some of them: to be told when one ends.
+  const Inference& inference() const { return inference_; }
+  void SetCandidateEnded(size_t candidate);
 
   // Everything known of one memory block. NotFound when there is no such.
   absl::StatusOr<BlockReport> Explain(uint64_t block_id, Timestamp now) const;
@@ -146,6 +157,8 @@ class Aggregator {
                                                   const Cells& cells) const;
 
   HoldingRules Rules(Timestamp now) const;
+  void NoteUnclaimed(BlockLook& look);
+  uint64_t CountUnsearched() const;
   void NoteBlockers(const BlockLook& look);
   void TakeBlockers(HotplugAttempt& attempt);
   static void HideHooked(Snapshot& snapshot);
@@ -167,6 +180,10 @@ class Aggregator {
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;
   ClaimGaps gaps_;
+  Inference inference_;
+  InferenceTotals inference_totals_;
+  uint64_t unclaimed_ = 0;  // folios in looks_
+  bool unclaimed_changed_ = true;
   bool misses_doors_ = false;  // some long-term pins leave no claim at all
   GovernorState governor_;
   GrowthWatch growth_watch_;

@@ -24,6 +24,9 @@ constexpr int64_t kAgeAfterNs = 128 * kNsPerSecond;
 constexpr int64_t kTooLateNs =
     PINWATCH_TICKS * kNsPerSecond - kAgeAfterNs - 2 * kNsPerSecond;
 
+// Folios without a claim that a group of pages lists.
+constexpr size_t kMaxUnclaimed = 16'384;
+
 // Of a look, so many pages are listed, those that may be pinned first.
 constexpr size_t kListedPages = 16;
 
@@ -102,6 +105,9 @@ void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
   }
   group->pins.pages += page.pins.pages;
   group->pins.references += page.pins.references;
+  if (group->unclaimed.size() < kMaxUnclaimed)
+    group->unclaimed.insert(group->unclaimed.end(), page.unclaimed.begin(),
+                            page.unclaimed.end());
   for (size_t i = 0; i < group->claims.size(); ++i) {
     Claim& oldest = group->claims[i];
     oldest.made_ns = std::min(oldest.made_ns, page.claims[i].made_ns);
@@ -277,6 +283,11 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
     if (ReadsAsPinned(ClassOf(page))) {
       claims = ClaimsOn(page, now_ns);
       const bool counts = !large || page.head_pfn == page.pfn;
+      std::vector<UnclaimedFolio> unclaimed;
+      if (claims.empty())
+        unclaimed = {{.pfn = page.pfn,
+                      .nr_pages = page.nr_pages,
+                      .pins = counts ? static_cast<uint64_t>(page.pins) : 0}};
       AddToGroups(
           {.nid = static_cast<int>(result.nid),
            .zone = result.zone,
@@ -287,7 +298,8 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
            .pins_a_page = std::min<uint64_t>(page.pins, claims.size() + 1),
            .claims = claims,
            .pins = {page.nr_pages,
-                    counts ? static_cast<uint64_t>(page.pins) : 0}},
+                    counts ? static_cast<uint64_t>(page.pins) : 0},
+           .unclaimed = std::move(unclaimed)},
           look.pins);
     }
     if (list_pages) AddToList(page, claims, look.listed);

@@ -132,6 +132,40 @@ void AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
     same->since = part.since;
 }
 
+void AddInferredPages(const InferredPages& part,
+                      std::vector<InferredPages>& to) {
+  const auto same = std::find_if(to.begin(), to.end(), [&](auto& other) {
+    return other.nid == part.nid && other.zone == part.zone &&
+           other.alone == part.alone;
+  });
+  if (same == to.end())
+    to.push_back(part);
+  else
+    Add(part.pins, same->pins);
+}
+
+// Pages without a claim: each is attributed once, by what was found of its
+// folio. Those beyond the bound of the look were not searched for.
+void AddUnclaimed(const PinGroup& group, const std::string& zone,
+                  const Inference& inference, Holdings& to) {
+  PinCount rest = group.pins;
+  for (const UnclaimedFolio& folio : group.unclaimed) {
+    const PinCount pins{folio.nr_pages, folio.pins};
+    const InferredAttribution who = inference.Attribute(folio.pfn);
+    AddAttribution({group.nid, zone, who.certainty, who.reason, pins},
+                   to.attributions);
+    for (const size_t candidate : who.candidates)
+      AddInferredPages({group.nid, zone, who.candidates.size() == 1, pins},
+                       to.by_candidate[candidate]);
+    rest.pages -= pins.pages;
+    rest.references -= pins.references;
+  }
+  if (rest.pages)
+    AddAttribution(
+        {group.nid, zone, Certainty::kUnattributed, "not_searched", rest},
+        to.attributions);
+}
+
 // Claims are made to the second; none is older than its owner, nor younger than
 // that one's last call.
 Timestamp SinceOf(const Claim& claim, const HoldingRules& rules) {
@@ -160,8 +194,11 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
     const std::string zone = rules.zone_name(group.zone);
-    AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
-                   to.attributions);
+    if (rules.inference && group.claims.empty())
+      AddUnclaimed(group, zone, *rules.inference, to);
+    else
+      AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
+                     to.attributions);
     AddKind(group, who, zone, times, to.kinds);
     for (size_t i = 0; i < group.claims.size(); ++i) {
       const Claim& claim = group.claims[i];
@@ -194,6 +231,20 @@ std::vector<PinOwner> OwnersWith(const Holdings& holdings,
     if (held != holdings.by_owner.end()) owners.back().holdings = held->second;
   }
   return owners;
+}
+
+std::vector<InferredHolder> InferredHolders(const Holdings& holdings,
+                                            const HoldingRules& rules) {
+  std::vector<InferredHolder> holders;
+  for (const auto& [candidate, pages] : holdings.by_candidate) {
+    holders.push_back(rules.inference->candidates[candidate].holder);
+    holders.back().pages = pages;
+  }
+  std::sort(holders.begin(), holders.end(),
+            [](const InferredHolder& a, const InferredHolder& b) {
+              return a.process.pid < b.process.pid;
+            });
+  return holders;
 }
 
 PinGroup GroupOf(const ListedPage& page) {

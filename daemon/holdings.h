@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/attribution.h"
+#include "daemon/inference.h"
 #include "daemon/owner_book.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
@@ -23,6 +24,7 @@ struct HoldingRules {
   std::function<bool(int nid)> is_pinless;
   int64_t overdue_ns = 0;  // how long a short-term pin may last
   Timestamp now;
+  const Inference* inference = nullptr;  // null: holders are not inferred
 };
 
 // How pages are attributed, and what each owner holds of them.
@@ -30,6 +32,8 @@ struct Holdings {
   std::vector<PinAttribution> attributions;
   std::vector<PinKinds> kinds;
   std::map<uint32_t, std::vector<PinHolding>> by_owner;
+  // By place in Inference::candidates.
+  std::map<size_t, std::vector<InferredPages>> by_candidate;
 };
 
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
@@ -39,6 +43,10 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
 // those that hold nothing.
 std::vector<PinOwner> OwnersWith(const Holdings& holdings,
                                  const OwnerBook& book, bool only_holders);
+
+// The candidates that may hold something, by pid.
+std::vector<InferredHolder> InferredHolders(const Holdings& holdings,
+                                            const HoldingRules& rules);
 
 // What a page is attributed by, without where it stands and how many it is.
 PinGroup GroupOf(const ListedPage& page);

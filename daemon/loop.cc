@@ -38,6 +38,11 @@ constexpr int64_t kChangedListBurstNs = 1'000'000'000;
 // Processes looked for in a tick, to see whether they still live.
 constexpr size_t kOwnersChecked = 256;
 
+// How much of a search for holders may be done in one tick, and how long it is
+// to the next: pages without a claim may come and go with each look.
+constexpr int64_t kSearchSliceNs = 50'000'000;
+constexpr int64_t kSearchEveryNs = 10'000'000'000;
+
 constexpr int64_t kForgetEveryNs = 30'000'000'000;
 
 // Nobody who ended longer ago can still be on his way out of a pin function.
@@ -86,7 +91,10 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
       budget_(options.census_cpu_share, kCensusBurstNs),
       block_list_budget_(kBlockListShare, kBlockListBurstNs),
       changed_list_budget_(kChangedListShare, kChangedListBurstNs),
-      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      search_budget_(options.census_cpu_share, kCensusBurstNs),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (options.infer_holders) search_.emplace(root_);
+}
 
 Loop::~Loop() { close(wake_fd_); }
 
@@ -101,6 +109,7 @@ void Loop::Run(int stop_fd) {
       ReadClaims();
       CheckOwners();
       if (now >= next_forget_ns_) ForgetOwners();
+      if (search_ && !aggregator_.paused_since()) InferHolders();
       ReadCounters();
       // What stands in an attempt's way changes: it is looked at each time.
       if (census_observable_)
@@ -278,6 +287,30 @@ bool Loop::BlocksAreDue(int64_t now) {
   changed_list_budget_.Refill(now);
   return block_list_budget_.HasLeft() ||
          (memory_shape_ != listed_shape_ && changed_list_budget_.HasLeft());
+}
+
+// Some of a search in each tick, as its share of the CPU allows.
+void Loop::InferHolders() {
+  const std::vector<Candidate>& known = aggregator_.inference().candidates;
+  for (size_t i = 0; i < known.size(); ++i)
+    if (!known[i].holder.process.ended &&
+        resolver_.HasEnded(known[i].holder.process))
+      aggregator_.SetCandidateEnded(i);
+  const int64_t now = Now().monotonic_ns;
+  search_budget_.Refill(now);
+  if (!search_->running() && now >= next_search_ns_)
+    if (auto folios = aggregator_.TakeUnclaimed(); folios && !folios->empty())
+      search_->Begin(*std::move(folios));
+  const int64_t end_ns = now + kSearchSliceNs;
+  while (search_->running() && search_budget_.HasLeft() &&
+         Now().monotonic_ns < end_ns) {
+    const int64_t start = ThreadCpuNs();
+    search_->Step();
+    search_budget_.Spend(ThreadCpuNs() - start);
+    if (search_->running()) continue;
+    aggregator_.SetInference(search_->found());
+    next_search_ns_ = Now().monotonic_ns + kSearchEveryNs;
+  }
 }
 
 void Loop::ReadBlocks() {

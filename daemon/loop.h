@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "daemon/asker.h"
 #include "daemon/cpu_budget.h"
 #include "daemon/governor.h"
+#include "daemon/holder_search.h"
 #include "daemon/owner_resolver.h"
 #include "daemon/published.h"
 #include "daemon/source.h"
@@ -23,6 +25,7 @@ namespace pinwatch {
 struct LoopOptions {
   GovernorBudget governor;
   double census_cpu_share = 0.001;  // of one CPU, for looks nobody asked for
+  bool infer_holders = false;       // of pages that nobody claimed
   std::string root;  // directory that /proc and /sys are in; tests set it
   // Called after each turn of the loop: every second, unless it hangs.
   std::function<void(const Turn&)> on_turn = [](const Turn&) {};
@@ -95,6 +98,7 @@ class Loop {
   void Govern(const ClaimReading& reading, Timestamp now);
   void CheckOwners();
   void ForgetOwners();
+  void InferHolders();
   // False, and nothing taken, once nobody will answer.
   template <typename T>
   bool Put(std::vector<T> Inbox::*part, T& asked);
@@ -135,6 +139,9 @@ class Loop {
   std::vector<uint64_t> listed_shape_;  // as the blocks were listed
   int64_t next_tick_ns_ = 0;
   int64_t next_forget_ns_ = 0;
+  std::optional<HolderSearch> search_;  // where holders are inferred
+  CpuBudget search_budget_;
+  int64_t next_search_ns_ = 0;
   uint32_t last_checked_ = 0;        // owner
   std::vector<Question> questions_;  // answered when no look is pending
   std::deque<uint64_t> pending_;     // blocks of the round under way

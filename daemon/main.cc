@@ -53,6 +53,7 @@ struct Options {
   double hooks_off_seconds = 60;
   double overdue_seconds = 1;
   double suspect_seconds = 600;
+  bool infer_holders = false;
   std::string bpf_dir;  // empty: claims end with the daemon
   ClaimOptions claims;
 };
@@ -111,6 +112,10 @@ void AddOptions(CLI::App& app, Options& options) {
                  "long is a suspected leak")
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();
+  app.add_flag("--holders.infer", options.infer_holders,
+               "Look for the likely holders of pages that nobody claimed, such "
+               "as those pinned before pinwatchd; takes CAP_SYS_ADMIN, "
+               "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH");
   app.add_option("--claims.max-bytes", options.claims.max_chunk_bytes,
                  "Most memory for claims; by default half of the service's "
                  "memory limit");
@@ -259,6 +264,8 @@ int Run(const Options& options) {
   for (Fact& fact : FileFacts(zoneinfo.status(), blocks.status()))
     facts.push_back(std::move(fact));
   facts.push_back(ExecutablesFact());
+  const Fact inferred = InferredHoldersFact(options.infer_holders);
+  facts.push_back(inferred);
   std::sort(facts.begin(), facts.end(),
             [](const Fact& a, const Fact& b) { return a.name < b.name; });
   LogFacts(facts);
@@ -271,15 +278,17 @@ int Run(const Options& options) {
                     .cpus = std::max(1u, std::thread::hardware_concurrency()),
                     .off_for_ns = ToNs(options.hooks_off_seconds)},
        .census_cpu_share = options.census_cpu_percent / 100,
+       .infer_holders = inferred.observable,
        .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); },
        .on_governed = LogGoverned},
       source.get(),
       Aggregator(host, source->names(), facts, started,
                  {.overdue_ns = ToNs(options.overdue_seconds),
-                  .suspect_after_ns = ToNs(options.suspect_seconds)}),
+                  .suspect_after_ns = ToNs(options.suspect_seconds),
+                  .infer_holders = inferred.observable}),
       &published);
   // All is open that takes them, and no thread has been started.
-  if (absl::Status status = DropCapabilities(); !status.ok())
+  if (absl::Status status = DropCapabilities(inferred.observable); !status.ok())
     spdlog::warn("{}", std::string(status.message()));
 
   const absl::StatusOr<std::unique_ptr<HttpServer>> http =

@@ -20,7 +20,7 @@ inline constexpr std::array<std::string_view, NR_PAGE_CLASSES> kPageClassNames =
 static_assert(!kPageClassNames.back().empty(), "a page class has no name");
 
 inline constexpr std::array<std::string_view, kNrCertainties> kCertaintyNames =
-    {"held", "shared", "one_of", "probable", "unattributed"};
+    {"held", "shared", "one_of", "probable", "inferred", "unattributed"};
 static_assert(!kCertaintyNames.back().empty(), "a certainty has no name");
 
 // Subsystems that are known by name, and the kind of pin that they take. What

@@ -218,13 +218,13 @@ absl::Status RequireCapabilities() {
                    "AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_SYSLOG"));
 }
 
-absl::Status DropCapabilities() {
+absl::Status DropCapabilities(bool infers_holders) {
   if (geteuid() == 0) return absl::OkStatus();
   // For life: new tables of claims are maps, and processes are read of when
   // they pin. Before Linux v5.8 CAP_SYS_ADMIN stands for the first two.
   std::vector<int> kept = {CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE,
                            CAP_DAC_READ_SEARCH};
-  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_BPF))
+  if (infers_holders || !capng_have_capability(CAPNG_EFFECTIVE, CAP_BPF))
     kept.push_back(CAP_SYS_ADMIN);
   std::erase_if(kept, [](int capability) {
     return !capng_have_capability(CAPNG_EFFECTIVE, capability);
@@ -250,6 +250,30 @@ Fact ExecutablesFact() {
       "paths of other users' executables, and names in their stacks, take "
       "CAP_SYS_PTRACE: see executables.conf in pinwatch's documentation";
   fact.by_choice = true;
+  return fact;
+}
+
+Fact InferredHoldersFact(bool wanted) {
+  Fact fact{.name = "inferred_holders", .by_choice = !wanted};
+  if (!wanted) {
+    fact.reason =
+        "not asked for: pinwatchd --holders.infer would look for the likely "
+        "holders of pins older than it";
+    return fact;
+  }
+  std::vector<std::string> missing;
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+    missing.push_back("CAP_SYS_ADMIN (which pages a process maps)");
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_PTRACE))
+    missing.push_back("CAP_SYS_PTRACE (other users' processes)");
+  if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_DAC_READ_SEARCH))
+    missing.push_back("CAP_DAC_READ_SEARCH (their files in /proc)");
+  fact.observable = missing.empty();
+  if (fact.observable)
+    fact.source = "/proc/PID/pagemap, status, fd and fdinfo";
+  else
+    fact.reason = absl::StrCat("missing ", absl::StrJoin(missing, " and "),
+                               ": see infer.conf in pinwatch's documentation");
   return fact;
 }
 

@@ -59,12 +59,16 @@ absl::Status RequireKernelReads(const std::string& root);
 absl::Status RequireCapabilities();
 
 // Gives up the capabilities that only loading took. Call it before another
-// thread starts, since each has its own. Root keeps them: it owns the host's
-// files without any.
-absl::Status DropCapabilities();
+// thread starts, since each has its own. Who infers holders keeps
+// CAP_SYS_ADMIN. Root keeps them: it owns the host's files without any.
+absl::Status DropCapabilities(bool infers_holders);
 
 // Whether executables of all processes, and names in their stacks, can be read.
 Fact ExecutablesFact();
+
+// Whether likely holders can be inferred of pages that nobody claimed, and if
+// not, which capabilities are missing. `wanted`: by who started the daemon.
+Fact InferredHoldersFact(bool wanted);
 
 }  // namespace pinwatch
 

@@ -37,10 +37,11 @@ bool HasLongTermOwner(const BlockReport& report) {
                      [](const PinOwner& o) { return o.long_term; });
 }
 
-bool HasUnattributed(const BlockReport& report) {
+bool LacksClaims(const BlockReport& report) {
   return std::any_of(report.attributions.begin(), report.attributions.end(),
                      [](const PinAttribution& part) {
-                       return part.certainty == Certainty::kUnattributed;
+                       return part.certainty == Certainty::kUnattributed ||
+                              part.certainty == Certainty::kInferred;
                      });
 }
 
@@ -67,7 +68,7 @@ void Judge(BlockReport& report) {
   // Since Linux v5.13 no long-term pin stays in ZONE_MOVABLE: what nobody is
   // known to hold there will pass. Elsewhere it may stay.
   if (pinned && (HasLongTermOwner(report) ||
-                 (HasUnattributed(report) && report.block.zone != "Movable")))
+                 (LacksClaims(report) && report.block.zone != "Movable")))
     return Conclude(report, Verdict::kBlockedByLongTermPins,
                     absl::StrCat(Count(pinned), " pinned"));
   if (pinned)

@@ -65,9 +65,10 @@ enum class Certainty {
   kShared,        // as many pins as claimants, or more: each holds some
   kOneOf,         // fewer pins than claimants: which of them is not known
   kProbable,      // a claim whose process has ended, or that may be outdated
+  kInferred,      // no claim, but a process maps it and shows that it pins
   kUnattributed,  // no claim that can be believed
 };
-inline constexpr int kNrCertainties = 5;
+inline constexpr int kNrCertainties = 6;
 
 // Pages that stand in one zone and are attributed in one way.
 struct PinAttribution {
@@ -76,7 +77,9 @@ struct PinAttribution {
   Certainty certainty = Certainty::kUnattributed;
   // Empty when held or shared, otherwise why it is no better: one of
   // claimant_ended, claims_lost, fewer_pins_than_claims, large_folio,
-  // many_references, no_claim, owner_unknown, page_reused.
+  // many_references, no_claim, owner_unknown, page_reused; of pages without a
+  // claim, where holders are inferred, mapped_by_one, mapped_by_several,
+  // search_incomplete, maps_more_than_it_pins, no_candidate, not_searched.
   std::string reason;
   PinCount pins;
 
@@ -252,6 +255,37 @@ struct PinOwner {
   std::optional<PinGrowth> growth;   // set while it is a suspected leak
 
   bool operator==(const PinOwner&) const = default;
+};
+
+// Pages of one zone that a process may hold though it did not claim them.
+struct InferredPages {
+  int nid = 0;
+  std::string zone;
+  bool alone = false;  // no other process was found that may hold them
+  PinCount pins;
+
+  bool operator==(const InferredPages&) const = default;
+};
+
+// A process that may hold pages nobody claimed, such as those pinned before the
+// daemon attached: it maps them, and there is evidence that it pins memory.
+struct InferredHolder {
+  Process process;
+  std::vector<std::string> evidence;  // "VmPin 92 kB", "vfio"
+  std::vector<InferredPages> pages;   // by nid, zone and alone
+
+  bool operator==(const InferredHolder&) const = default;
+};
+
+// What searches for holders have done and left out.
+struct InferenceTotals {
+  uint64_t searches = 0;
+  uint64_t pages_read = 0;  // of candidates' memory, by all searches
+  // By the last search.
+  uint64_t candidates = 0;
+  uint64_t pages_left_out = 0;      // of candidates' memory
+  uint64_t processes_left_out = 0;  // unreadable, or with too many files
+  uint64_t unclaimed_left_out = 0;  // now: pages, too many to be searched for
 };
 
 // What recording claims has cost and lost since the programs were attached, by
@@ -463,6 +497,7 @@ struct BlockReport {
   std::vector<PinAttribution> attributions;  // of the block's pinned pages
   std::vector<PinOwner> owners;              // their holdings in this block
   std::vector<BlockingPage> blockers;        // the first ones, by pfn
+  std::vector<InferredHolder> inferred;      // their pages in this block
 };
 
 // Everything known of one page.
@@ -480,6 +515,7 @@ struct PageReport {
   uint64_t pins = 0;
   std::optional<PinAttribution> attribution;
   std::vector<PinOwner> owners;  // their holdings of this page
+  std::vector<InferredHolder> inferred;
 };
 
 struct HostInfo {
@@ -511,6 +547,8 @@ struct Snapshot {
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::vector<SubsystemCalls> calls;         // by subsystem and kind
   std::optional<ClaimTotals> claims;
+  std::vector<InferredHolder> inferred;      // those with pages
+  std::optional<InferenceTotals> inference;  // unset: holders are not inferred
   GovernorState governor;
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
   // them for long, as Linux does from v5.13 on. Unknown: migrations are not

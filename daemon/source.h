@@ -69,6 +69,15 @@ struct AgedPages {
   bool operator==(const AgedPages&) const = default;
 };
 
+// A folio, or the part of it that was looked at, that has pins and no claim.
+struct UnclaimedFolio {
+  uint64_t pfn = 0;
+  uint64_t nr_pages = 1;
+  uint64_t pins = 0;
+
+  bool operator==(const UnclaimedFolio&) const = default;
+};
+
 // Pages of one zone that read as pinned, have the same claimants and look
 // alike otherwise.
 struct PinGroup {
@@ -83,6 +92,8 @@ struct PinGroup {
   // Of each claim, when it was made on how many of the pages.
   std::vector<std::vector<AgedPages>> ages;
   PinCount pins;
+  // Those without claims, up to a bound.
+  std::vector<UnclaimedFolio> unclaimed;
 };
 
 // A page that is neither free nor movable.

@@ -124,7 +124,7 @@ v1::Migrations ToProto(const Migrations& migrations) {
 }
 
 v1::Certainty ToProto(Certainty certainty) {
-  static_assert(kNrCertainties == 5, "a certainty has no enumerator");
+  static_assert(kNrCertainties == 6, "a certainty has no enumerator");
   switch (certainty) {
     case Certainty::kHeld:
       return v1::CERTAINTY_HELD;
@@ -134,6 +134,8 @@ v1::Certainty ToProto(Certainty certainty) {
       return v1::CERTAINTY_ONE_OF;
     case Certainty::kProbable:
       return v1::CERTAINTY_PROBABLE;
+    case Certainty::kInferred:
+      return v1::CERTAINTY_INFERRED;
     case Certainty::kUnattributed:
       return v1::CERTAINTY_UNATTRIBUTED;
   }
@@ -269,6 +271,32 @@ v1::PinOwner ToProto(const PinOwner& owner) {
     out.mutable_growth()->set_from_pages(owner.growth->from_pages);
     out.mutable_growth()->set_rises(owner.growth->rises);
   }
+  return out;
+}
+
+v1::InferredHolder ToProto(const InferredHolder& holder) {
+  v1::InferredHolder out;
+  *out.mutable_process() = ToProto(holder.process);
+  for (const std::string& evidence : holder.evidence)
+    out.add_evidence(ToUtf8(evidence));
+  for (const InferredPages& part : holder.pages) {
+    v1::InferredPages& pages = *out.add_pages();
+    pages.set_nid(part.nid);
+    pages.set_zone(ToUtf8(part.zone));
+    pages.set_alone(part.alone);
+    *pages.mutable_pins() = ToProto(part.pins);
+  }
+  return out;
+}
+
+v1::Inference ToProto(const InferenceTotals& totals) {
+  v1::Inference out;
+  out.set_searches(totals.searches);
+  out.set_pages_read(totals.pages_read);
+  out.set_candidates(totals.candidates);
+  out.set_pages_left_out(totals.pages_left_out);
+  out.set_processes_left_out(totals.processes_left_out);
+  out.set_unclaimed_left_out(totals.unclaimed_left_out);
   return out;
 }
 
@@ -412,6 +440,8 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
     *out.mutable_governor() = ToProto(snapshot.governor);
   }
   Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
+  if (snapshot.inference)
+    *out.mutable_inference() = ToProto(*snapshot.inference);
   if (snapshot.moves_long_term_pins)
     out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);
   if (snapshot.paused_since)
@@ -469,6 +499,7 @@ v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
   v1::ListOwnersResponse out;
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
+  if (first_id == 0) Convert(snapshot.inferred, out.mutable_inferred());
   auto owner = std::lower_bound(
       snapshot.owners.begin(), snapshot.owners.end(), first_id,
       [](const PinOwner& one, uint64_t id) { return one.id < id; });
@@ -496,6 +527,7 @@ v1::ExplainBlockResponse ToProto(const BlockReport& report) {
   Convert(report.attributions, out.mutable_attributions());
   Convert(report.owners, out.mutable_owners());
   Convert(report.blockers, out.mutable_blockers());
+  Convert(report.inferred, out.mutable_inferred());
   return out;
 }
 
@@ -515,6 +547,7 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
   if (report.attribution)
     *out.mutable_attribution() = ToProto(*report.attribution);
   Convert(report.owners, out.mutable_owners());
+  Convert(report.inferred, out.mutable_inferred());
   return out;
 }
 

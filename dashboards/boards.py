@@ -70,7 +70,7 @@ _GLANCE = ("At a glance", [
          "for long is a fault: see the runbook PinCounterDrift.", "max(abs(pinwatch_census_drift_references))",
          thresholds=_ZERO_IS_GOOD, none="not measured yet"),
     stat("Holder known", "Share of the pages that read as pinned of which pinwatch knows a holder or claimant.",
-         '1 - sum(pinwatch_attributed_pages{certainty="unattributed"}) / '
+         '1 - sum(pinwatch_attributed_pages{certainty=~"unattributed|inferred"}) / '
          "clamp_min(sum(pinwatch_attributed_pages), 1)", unit="percentunit", min=0, max=1,
          thresholds=thresholds(("red", None), ("orange", 0.5), ("green", 0.9))),
     stat("Not observable", "Facts that this kernel keeps from pinwatch; their metrics are absent. The table of facts "
@@ -119,7 +119,8 @@ _KERNEL = ("Pin references: the kernel's counter against the census", [
 
 _HOLDERS = ("Who holds it (names: pinwatch top)", [
     graph("Attributed pages", "held: one claimant is left. shared: as many pins as claimants. one_of: fewer pins than "
-          "claimants. probable: the claimant ended or its claim is old. unattributed: no claim to be believed.",
+          "claimants. probable: the claimant ended or its claim is old. inferred: no claim, but a process maps "
+          "it and shows that it pins. unattributed: no claim to be believed.",
           ("sum by (certainty) (pinwatch_attributed_pages)", "{{certainty}}"), stack=True, min=0, size=THIRD),
     graph("Held for long or short", "long_term: RDMA, VFIO, io_uring and the like, until somebody lets go. short_term: "
           "I/O in flight. unknown: nobody is known to hold them for sure.",

@@ -625,5 +625,80 @@ TEST_F(ClaimedTest, ABlockIsLookedAtOnceForAnAttemptThatFailedUnseen) {
   EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
 }
 
+// Memory of one block in which these folios have pins and no claim.
+class InferringTest : public testing::Test {
+ protected:
+  InferringTest() {
+    aggregator_.SetZones({{.nid = 0, .name = "Normal"}});
+    aggregator_.SetBlocks(
+        {.block_size_bytes = 128 << 20,
+         .blocks = {{.id = 0, .state = "online", .nid = 0, .zone = "Normal"}}});
+    aggregator_.SetClaims(At(1), {});
+  }
+
+  void Look(const std::vector<UnclaimedFolio>& folios) {
+    BlockLook look{.status = CENSUS_OK, .pins = {{.zone = kNormalZone}}};
+    look.pins[0].unclaimed = folios;
+    for (const UnclaimedFolio& folio : folios) {
+      look.pins[0].pins.pages += folio.nr_pages;
+      look.pins[0].pins.references += folio.pins;
+    }
+    aggregator_.AddLook(std::move(look));
+  }
+
+  void Find(std::map<uint64_t, std::vector<size_t>> mapped_by) {
+    aggregator_.SetInference(
+        {.candidates = {{.holder = {.process = {.pid = 42}}}},
+         .mapped_by = std::move(mapped_by)});
+  }
+
+  std::vector<std::string> Reasons() {
+    std::vector<std::string> reasons;
+    for (const PinAttribution& part : aggregator_.Build(At(9)).attributions)
+      reasons.push_back(part.reason);
+    return reasons;
+  }
+
+  Aggregator aggregator_{{},
+                         {.zones = {"DMA", "Normal", "Movable"}},
+                         {},
+                         {},
+                         {.infer_holders = true}};
+};
+
+TEST_F(InferringTest, AsksForASearchOnlyAfterAChange) {
+  Look({{700, 1, 1}});
+  EXPECT_THAT(aggregator_.TakeUnclaimed(),
+              testing::Optional(ElementsAre(UnclaimedFolio{700, 1, 1})));
+  Find({{700, {0}}});
+  Look({{700, 1, 1}});
+  EXPECT_EQ(aggregator_.TakeUnclaimed(), std::nullopt);
+  EXPECT_THAT(Reasons(), ElementsAre("mapped_by_one"));
+  EXPECT_EQ(aggregator_.Build(At(9)).inferred.at(0).process.pid, 42u);
+  aggregator_.SetCandidateEnded(0);
+  EXPECT_THAT(Reasons(), ElementsAre("not_searched"));
+  EXPECT_TRUE(aggregator_.TakeUnclaimed());
+}
+
+TEST_F(InferringTest, NamesNobodyForAPageThatWasWithoutAPinMeanwhile) {
+  Look({{700, 1, 1}, {900, 1, 1}});
+  Find({{700, {0}}, {900, {0}}});
+  Look({{900, 1, 1}});
+  EXPECT_THAT(Reasons(), ElementsAre("mapped_by_one"));
+  Look({{700, 1, 1}, {900, 1, 1}});
+  EXPECT_THAT(Reasons(), ElementsAre("not_searched", "mapped_by_one"));
+}
+
+TEST_F(InferringTest, CountsWhatIsTooMuchToBeSearchedFor) {
+  std::vector<UnclaimedFolio> folios(65'537);
+  for (size_t i = 0; i < folios.size(); ++i) folios[i].pfn = 2 * i;
+  Look(folios);
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  EXPECT_EQ(snapshot.inference->unclaimed_left_out, 65'537u);
+  ASSERT_EQ(snapshot.attributions.size(), 1u);
+  EXPECT_EQ(snapshot.attributions[0].reason, "not_searched");
+  EXPECT_EQ(snapshot.attributions[0].pins.pages, 65'537u);
+}
+
 }  // namespace
 }  // namespace pinwatch

@@ -127,7 +127,8 @@ outdated: older than the last pin change; --fresh looks again
 
 WHO HOLDS THEM, as far as it is known; pinwatch top has names
 held: 16,889 pages (66.0 MiB)
-unattributed: 7 pages (28 KiB): pinned before pinwatchd attached, or unseen
+unattributed: 7 pages (28 KiB): pinned before pinwatchd attached, or unseen;
+  pinwatchd --holders.infer would look for the likely holder
 
 MEMORY BLOCKS of 128 MiB
 NODE  ZONE           STATE                      BLOCKS       SIZE

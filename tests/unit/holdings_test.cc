@@ -178,6 +178,42 @@ TEST_F(HoldingsTest, UnattributedPagesAreNobodys) {
               0, "Normal", Certainty::kUnattributed, "owner_unknown", {7, 7}}));
 }
 
+TEST_F(HoldingsTest, WhoIsInferredIsNoOwnerAndTotalsStillAddUp) {
+  Inference inference{.candidates = {{.holder = {.process = {.pid = 51}}},
+                                     {.holder = {.process = {.pid = 50}}}},
+                      .mapped_by = {{700, {0}}, {1024, {0, 1}}, {900, {}}}};
+  PinGroup unclaimed = Group(3 + 512, {});
+  unclaimed.pins.references = 4;
+  unclaimed.unclaimed = {{700, 1, 1}, {1024, 512, 1}, {900, 1, 1}};
+  HoldingRules rules = Rules();
+  rules.inference = &inference;
+  Holdings holdings;
+  AddHoldings({.time = look_, .pins = {Group(7, {LongTerm(1, 50)}), unclaimed}},
+              rules, holdings);
+  EXPECT_THAT(
+      holdings.attributions,
+      ElementsAre(
+          PinAttribution{0, "Normal", Certainty::kHeld, "", {7, 7}},
+          PinAttribution{
+              0, "Normal", Certainty::kInferred, "mapped_by_one", {1, 1}},
+          PinAttribution{
+              0, "Normal", Certainty::kInferred, "mapped_by_several", {512, 1}},
+          PinAttribution{
+              0, "Normal", Certainty::kUnattributed, "no_candidate", {1, 1}},
+          PinAttribution{
+              0, "Normal", Certainty::kUnattributed, "not_searched", {1, 1}}));
+  EXPECT_EQ(holdings.by_owner.size(), 1u);
+  EXPECT_EQ(holdings.kinds.at(0).unknown, 3u + 512u);
+  const std::vector<InferredHolder> holders = InferredHolders(holdings, rules);
+  ASSERT_EQ(holders.size(), 2u);
+  EXPECT_EQ(holders[0].process.pid, 50u);
+  EXPECT_THAT(holders[0].pages,
+              ElementsAre(InferredPages{0, "Normal", false, {512, 1}}));
+  EXPECT_THAT(holders[1].pages,
+              ElementsAre(InferredPages{0, "Normal", true, {1, 1}},
+                          InferredPages{0, "Normal", false, {512, 1}}));
+}
+
 TEST_F(HoldingsTest, NothingIsHeldOnANodeWhoseCounterIsZero) {
   pinless_ = 0;
   EXPECT_THAT(Hold({Group(23, {LongTerm(1, 50)})}).attributions, IsEmpty());

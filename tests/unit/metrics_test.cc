@@ -249,6 +249,7 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
           R"(pinwatch_attributed_pages{numa_node="0",mem_zone="Normal",certainty="shared"} 0)",
           R"(pinwatch_attributed_pages{numa_node="0",mem_zone="Normal",certainty="one_of"} 0)",
           R"(pinwatch_attributed_pages{numa_node="0",mem_zone="Normal",certainty="probable"} 0)",
+          R"(pinwatch_attributed_pages{numa_node="0",mem_zone="Normal",certainty="inferred"} 0)",
           R"(pinwatch_attributed_pages{numa_node="0",mem_zone="Normal",certainty="unattributed"} 387)",
           R"(pinwatch_attributed_pages_by_kind{numa_node="0",mem_zone="Normal",kind="long_term"} 15977)",
           R"(pinwatch_attributed_pages_by_kind{numa_node="0",mem_zone="Normal",kind="short_term"} 23)",

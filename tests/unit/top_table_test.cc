@@ -139,6 +139,31 @@ TEST(TopTable, SaysWhenNobodyIsKnownToHoldAnything) {
             "unattributed: 1 page (4 KiB): no reason is given\n");
 }
 
+TEST(TopTable, TellsWhoIsInferredApartFromWhoClaims) {
+  EXPECT_EQ(Top(Parse<v1::ListOwnersResponse>(R"pb(
+              attributions {
+                certainty: CERTAINTY_INFERRED
+                reason: "mapped_by_one"
+                pins { pages: 23 }
+              }
+              inferred {
+                process { pid: 812 comm: "qemu" }
+                evidence: "VmPin 92 kB"
+                evidence: "vfio"
+                pages {
+                  alone: true
+                  pins { pages: 23 }
+                }
+                pages { pins { pages: 7 } }
+              })pb")),
+            "no page is known to be held by a process\n"
+            "inferred: 23 pages (92 KiB): of those that pin, one process maps "
+            "it\n"
+            "qemu(812), inferred: 23 pages (92 KiB), 7 pages (28 KiB) as one "
+            "of several; it\n"
+            "  maps them; VmPin 92 kB, vfio\n");
+}
+
 TEST(TopTable, KeepsToItsColumnsWhateverTheNamesAndFigures) {
   v1::ListOwnersResponse owners;
   for (const char* name : kHostileNames) {

@@ -757,17 +757,6 @@ TEST_F(Claims, AnOfflineHeldUpByDirectReadsIsExplainedUntilTheyStop) {
   EXPECT_EQ(held_up.offline().Wait(kOfflineTimeout), 0);
 }
 
-TEST_F(OwnClaims, PinsOlderThanTheDaemonAreUnattributed) {
-  Workload old({"pin-iouring", "--pages", "23"});
-  const Daemon daemon;
-  Workload fresh({"pin-iouring", "--pages", "7"});
-  const Json owners = FreshOwners();
-  EXPECT_EQ(HoldersIn(owners), (Holders{{fresh.pid(), {{kHeld, Pins{7, 7}}}}}));
-  EXPECT_EQ(AttributionsIn(owners),
-            (Attributions{{{kHeld, ""}, Pins{7, 7}},
-                          {{kUnattributed, "no_claim"}, Pins{23, 23}}}));
-}
-
 TEST_F(OwnClaims, MadeWhereNoTableWasAreKeptAndMoveIntoOne) {
   const Daemon daemon({"--claims.bytes-at-start", "0"});
   Workload workload({"pin-iouring", "--pages", "4097"});

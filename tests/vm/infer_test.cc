@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pins that are older than the daemon, and who is likely to hold them.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "tests/vm/guest.h"
+
+namespace pinwatch::guest {
+namespace {
+
+using Inferred = OwnDaemonTest;
+
+constexpr char kInferred[] = "CERTAINTY_INFERRED";
+constexpr char kRing[] = "io_uring with registered buffers";
+
+std::string PathOf(const Workload& workload) {
+  return "/proc/" + std::to_string(workload.pid()) + "/fd/" +
+         std::to_string(workload.held().at("fd").get<int>());
+}
+
+// Maps the workload's memfd here, where nothing is ever pinned.
+class Innocent {
+ public:
+  explicit Innocent(const Workload& workload)
+      : size_(workload.pfns().size() * kPageBytes) {
+    const int fd = open(PathOf(workload).c_str(), O_RDWR | O_CLOEXEC);
+    data_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_POPULATE, fd, 0);
+    close(fd);
+    if (data_ == MAP_FAILED) Fail("cannot map the workload's memory");
+  }
+  ~Innocent() { munmap(data_, size_); }
+  Innocent(const Innocent&) = delete;
+  Innocent& operator=(const Innocent&) = delete;
+
+ private:
+  const size_t size_;
+  void* data_;
+};
+
+// Pages by certainty and reason.
+using Attributions = std::map<std::pair<std::string, std::string>, Pins>;
+
+Attributions AttributionsIn(const Json& owners) {
+  Attributions result;
+  for (const Json& part : owners.at("attributions")) {
+    Pins& pins = result[{part.at("certainty"), part.at("reason")}];
+    pins.pages += part.at("pins").at("pages").get<uint64_t>();
+    pins.references += part.at("pins").at("references").get<uint64_t>();
+  }
+  return result;
+}
+
+// Pages by process, and whether it alone may hold them.
+using Likely = std::map<std::pair<pid_t, bool>, uint64_t>;
+
+Likely LikelyIn(const Json& answer) {
+  Likely result;
+  for (const Json& holder : answer.at("inferred"))
+    for (const Json& part : holder.at("pages"))
+      result[{holder.at("process").at("pid"), part.at("alone")}] +=
+          part.at("pins").at("pages").get<uint64_t>();
+  return result;
+}
+
+// What a look at all memory says, once searches have come so far.
+Json OwnersWith(const Attributions& wanted) {
+  Json owners;
+  EXPECT_TRUE(Eventually(seconds(90), [&] {
+    owners = FreshOwners();
+    return AttributionsIn(owners) == wanted;
+  })) << owners;
+  return owners;
+}
+
+std::vector<std::string> EvidenceOf(pid_t pid, const Json& owners) {
+  for (const Json& holder : owners.at("inferred"))
+    if (holder.at("process").at("pid") == pid) return holder.at("evidence");
+  return {};
+}
+
+// What the kernel accounts to the process as pinned, in its own words.
+std::string VmPinOf(pid_t pid) {
+  const std::string status =
+      ReadFile("/proc/" + std::to_string(pid) + "/status");
+  const size_t begin = status.find("VmPin:");
+  std::string value =
+      status.substr(begin + 6, status.find('\n', begin) - begin - 6);
+  value.erase(0, value.find_first_not_of(" \t"));
+  return "VmPin " + value;
+}
+
+Json ExplainPage(uint64_t pfn) {
+  return Json::parse(
+      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
+}
+
+TEST_F(Inferred, OlderPinsAreLikelyOfWhoMapsThemAndShowsThatItPins) {
+  Workload sole({"pin-iouring", "--pages", "23", "--memfd"});
+  const Innocent innocent(sole);
+  Workload first({"pin-iouring", "--pages", "11", "--memfd"});
+  Workload second({"pin-iouring", "--pages", "11", "--share-with",
+                   std::to_string(first.pid()) + ":" +
+                       std::to_string(first.held().at("fd").get<int>())});
+  ASSERT_EQ(first.pfns(), second.pfns());
+  // Its memory went with the process: nobody maps it.
+  Workload passed({"pin-iouring", "--pages", "7", "--pass-ring"});
+  passed.WaitForEnd();
+  const Daemon daemon({"--holders.infer"});
+  Workload fresh({"pin-iouring", "--pages", "37"});
+
+  const Json owners =
+      OwnersWith({{{kHeld, ""}, Pins{37, 37}},
+                  {{kInferred, "mapped_by_one"}, Pins{23, 23}},
+                  {{kInferred, "mapped_by_several"}, Pins{11, 22}},
+                  {{kUnattributed, "no_candidate"}, Pins{7, 7}}});
+  EXPECT_EQ(LikelyIn(owners), (Likely{{{sole.pid(), true}, 23},
+                                      {{first.pid(), false}, 11},
+                                      {{second.pid(), false}, 11}}));
+  EXPECT_EQ(VmPinOf(sole.pid()), "VmPin 92 kB") << "the kernel's own word";
+  EXPECT_EQ(EvidenceOf(sole.pid(), owners),
+            (std::vector<std::string>{VmPinOf(sole.pid()), kRing}));
+  for (const Json& owner : owners.at("owners"))
+    if (!owner.at("holdings").empty()) {
+      EXPECT_EQ(owner.at("process").at("pid"), fresh.pid()) << owner;
+    }
+  EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_attributed_pages",
+                {{"certainty", "inferred"}}),
+            23 + 11);
+
+  const Json page = ExplainPage(sole.pfns().at(11));
+  EXPECT_EQ(page.at("attribution").at("certainty"), kInferred) << page;
+  EXPECT_EQ(LikelyIn(page), (Likely{{{sole.pid(), true}, 1}}));
+  EXPECT_TRUE(page.at("owners").empty()) << page;
+  EXPECT_TRUE(LikelyIn(ExplainPage(fresh.pfns().at(0))).empty());
+  EXPECT_NE(Ask({"pinwatch", "top"}).find("23 pages (92 KiB); it maps them"),
+            std::string::npos);
+
+  sole.Release();
+  first.Release();
+  EXPECT_EQ(
+      LikelyIn(OwnersWith({{{kHeld, ""}, Pins{37, 37}},
+                           {{kInferred, "mapped_by_one"}, Pins{11, 11}},
+                           {{kUnattributed, "no_candidate"}, Pins{7, 7}}})),
+      (Likely{{{second.pid(), true}, 11}}));
+}
+
+TEST_F(Inferred, WithoutTheOptionOlderPinsAreUnattributedAndTheAdviceIsGiven) {
+  Workload old({"pin-iouring", "--pages", "23", "--memfd"});
+  const Daemon daemon;
+  const Workload fresh({"pin-iouring", "--pages", "7"});
+  const Json owners = OwnersWith(
+      {{{kHeld, ""}, Pins{7, 7}}, {{kUnattributed, "no_claim"}, Pins{23, 23}}});
+  EXPECT_TRUE(owners.at("inferred").empty()) << owners;
+  for (const std::vector<std::string>& question :
+       {std::vector<std::string>{"pinwatch", "top"},
+        {"pinwatch", "status"},
+        {"pinwatch", "explain", "pfn", std::to_string(old.pfns().at(0))}}) {
+    const std::string text = Ask(question);
+    EXPECT_NE(text.find("--holders.infer"), std::string::npos) << text;
+  }
+}
+
+}  // namespace
+}  // namespace pinwatch::guest
