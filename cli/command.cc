@@ -153,8 +153,8 @@ void AddCommands(CLI::App& app, Options& options) {
       "one object, ListOwnersResponse, of owners that hold pages",
       "top -o json | jq '.owners[] | {p: .process.pid, h: .holdings}'", RunTop);
   top->add_option("--by", options.by, "Add up by one thing only")
-      ->check(CLI::IsMember(
-          {"process", "unit", "cgroup", "subsystem", "stack", "zone"}));
+      ->check(CLI::IsMember({"process", "unit", "cgroup", "subsystem", "device",
+                             "stack", "zone"}));
   top->add_option("-n,--rows", options.rows, "Rows of the table; 0 is all")
       ->type_name("N")
       ->capture_default_str();

@@ -63,6 +63,16 @@ std::string Stack(const v1::PinOwner& owner) {
   return absl::StrJoin(frames, " < ");
 }
 
+// As far as it can be told from the files that were open.
+std::string Device(const v1::PinOwner& owner) {
+  if (!owner.devices_known())
+    return absl::StrCat("unknown, of ", owner.subsystem());
+  if (owner.devices().empty())
+    return absl::StrCat(owner.subsystem(), ", device not known");
+  return absl::StrCat(owner.devices_size() > 1 ? "one of " : "",
+                      absl::StrJoin(owner.devices(), ", "));
+}
+
 // The columns that name the holder, each cut or filled to its width.
 std::string HolderColumns(const v1::PinOwner& owner,
                           const v1::PinHolding& holding, absl::string_view by) {
@@ -78,6 +88,7 @@ std::string HolderColumns(const v1::PinOwner& owner,
       : by == "unit"   ? Fit(OrNone(process.unit()), kLabelWidth)
       : by == "cgroup" ? FitEnd(OrNone(process.cgroup()), kLabelWidth)
       : by == "stack"  ? Fit(OrNone(owner.call_site()), kLabelWidth)
+      : by == "device" ? Fit(Device(owner), kLabelWidth)
       : by == "zone"
           ? Fit(ZoneName(holding) + (holding.cma() ? ", CMA" : ""), kLabelWidth)
           : Fit(OrNone(owner.subsystem()), kLabelWidth));

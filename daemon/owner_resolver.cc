@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "daemon/devices.h"
 #include "daemon/processes.h"
 #include "daemon/subsystem.h"
 
@@ -65,6 +66,15 @@ void OwnerResolver::NameKernelStack(const OwnerReading& reading, int64_t now_ns,
   }
 }
 
+void OwnerResolver::NameDevices(const OwnerReading& reading,
+                                PinOwner& owner) const {
+  const Process& process = owner.via ? *owner.via : owner.process;
+  if (process.ended) return;
+  const uint32_t pid = reading.via_pid ? reading.via_pid : reading.pid;
+  auto devices = DevicesOf(root_, pid, owner.subsystem);
+  if (!HasEnded(process)) owner.devices = std::move(devices);
+}
+
 // Costs a child process, so the many short-term owners go without.
 void OwnerResolver::NameUserStack(const OwnerReading& reading,
                                   PinOwner& owner) {
@@ -86,6 +96,7 @@ PinOwner OwnerResolver::Identify(const OwnerReading& reading, int64_t now_ns) {
     owner.via =
         Find(reading.via_pid, reading.via_start_boottime_ns, reading.via_comm);
   NameKernelStack(reading, now_ns, owner);
+  NameDevices(reading, owner);
   NameUserStack(reading, owner);
   return owner;
 }

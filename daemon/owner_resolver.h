@@ -32,6 +32,7 @@ class OwnerResolver {
                const std::string& comm) const;
   void NameKernelStack(const OwnerReading& reading, int64_t now_ns,
                        PinOwner& owner);
+  void NameDevices(const OwnerReading& reading, PinOwner& owner) const;
   void NameUserStack(const OwnerReading& reading, PinOwner& owner);
 
   const std::string root_;

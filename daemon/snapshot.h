@@ -243,6 +243,8 @@ struct PinOwner {
   std::string door;            // pin function it came through
   std::string subsystem;  // "io_uring", "vfio", a module's name, or "unknown"
   std::string call_site;  // kernel function that called the pin functions
+  // Device files of the subsystem that who pinned had open then, see DevicesOf.
+  std::optional<std::vector<std::string>> devices;
   // Innermost first, as function+offset; empty when not observable.
   std::vector<std::string> kernel_stack;
   std::vector<std::string> user_stack;

@@ -255,6 +255,10 @@ v1::PinOwner ToProto(const PinOwner& owner) {
   out.set_door(ToUtf8(owner.door));
   out.set_subsystem(ToUtf8(owner.subsystem));
   out.set_call_site(ToUtf8(owner.call_site));
+  out.set_devices_known(owner.devices.has_value());
+  for (const std::string& device :
+       owner.devices.value_or(std::vector<std::string>()))
+    out.add_devices(ToUtf8(device));
   for (const std::string& frame : owner.kernel_stack)
     out.add_kernel_stack(ToUtf8(frame));
   for (const std::string& frame : owner.user_stack)

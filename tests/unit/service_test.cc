@@ -924,6 +924,7 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
        .door = "\xff",
        .subsystem = "\xff",
        .call_site = "\xff",
+       .devices = {{"\xff", "c"}},
        .kernel_stack = {"\xff", "a"},
        .user_stack = {"b", "\xff"},
        .calls = 7,
@@ -964,6 +965,9 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
     EXPECT_EQ(one.unit(), "\xef\xbf\xbd");
     EXPECT_TRUE(one.ended());
   }
+  EXPECT_TRUE(owner.devices_known());
+  EXPECT_EQ(owner.devices(0), "\xef\xbf\xbd");
+  EXPECT_EQ(owner.devices(1), "c");
   EXPECT_EQ(owner.kernel_stack(1), "a");
   EXPECT_EQ(owner.user_stack(0), "b");
   EXPECT_EQ(owner.calls(), 7u);

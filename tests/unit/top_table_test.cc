@@ -122,6 +122,24 @@ postgres(99)                           short      23   92 KiB one of     >2.0 s
   EXPECT_THAT(Top(Owners(), "zone"), HasSubstr("\n1/Movable     "));
 }
 
+TEST(TopTable, AddsUpByDeviceAsFarAsItIsKnown) {
+  v1::ListOwnersResponse owners = Owners();
+  owners.mutable_owners(0)->set_devices_known(true);
+  owners.mutable_owners(0)->add_devices("/dev/vfio/16");
+  owners.mutable_owners(1)->set_devices_known(true);
+  EXPECT_THAT(
+      Top(owners, "device"),
+      StartsWith(
+          R"(DEVICE                                 KIND    PAGES     SIZE HOW         SINCE
+/dev/vfio/16                           long  1.053 M 4.02 GiB held         25 h
+direct_io, device not known            short      23   92 KiB one of     >2.0 s
+unknown, of vfio                       long        3   12 KiB held       33 min
+)"));
+  owners.mutable_owners(0)->add_devices("/dev/vfio/17");
+  EXPECT_THAT(Top(owners, "device"),
+              HasSubstr("\none of /dev/vfio/16, /dev/vfio/17 "));
+}
+
 TEST(TopTable, SaysHowMuchTheRowsThatAreNotShownHold) {
   EXPECT_THAT(Top(Owners(), "", 1),
               HasSubstr("25 h\nand 2 more with 4,123 pages (16.1 MiB); -n 0 "
@@ -174,6 +192,8 @@ TEST(TopTable, KeepsToItsColumnsWhateverTheNamesAndFigures) {
     process->set_unit(name);
     process->set_cgroup(name);
     owner->set_subsystem(name);
+    owner->set_devices_known(true);
+    owner->add_devices(name);
     for (const int certainty : {0, 1, 2, 3, 4, 5, 99}) {
       v1::PinHolding* holding = owner->add_holdings();
       holding->set_nid(UINT32_MAX);
@@ -187,7 +207,8 @@ TEST(TopTable, KeepsToItsColumnsWhateverTheNamesAndFigures) {
     attribution->set_reason(name);
     attribution->mutable_pins()->set_pages(UINT64_MAX / 8);
   }
-  for (const char* by : {"", "process", "unit", "cgroup", "subsystem", "zone"})
+  for (const char* by :
+       {"", "process", "unit", "cgroup", "subsystem", "device", "zone"})
     Top(owners, by);
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <thread>
@@ -204,6 +205,16 @@ void ExpectAllHeldThrough(const Workload& workload,
   EXPECT_TRUE(call_sites.contains(owners[0].at("call_site"))) << owners;
 }
 
+// And it is through this device that they are.
+void ExpectThroughDevice(const Workload& workload, const std::string& device) {
+  const Json owners = OwnersOf(workload.pid(), FreshOwners());
+  ASSERT_EQ(owners.size(), 1u) << owners;
+  EXPECT_EQ(owners[0].at("devices"), Json({device})) << owners;
+  EXPECT_EQ(owners[0].at("devices_known"), true);
+  const std::string table = Ask({"pinwatch", "top", "--by", "device"});
+  EXPECT_NE(table.find("\n" + device + " "), std::string::npos) << table;
+}
+
 TEST_F(Claims, MemoryOfAnXdpSocketIsHeld) {
   {
     const Workload workload({"pin-xdp", "--pages", "1023"});
@@ -232,6 +243,7 @@ TEST_F(Rdma, AMemoryRegionIsHeld) {
   MakeRdmaDevice();
   Workload workload({"pin-rdma", "--pages", "1023"});
   ExpectAllHeldThrough(workload, "rdma", {"ib_umem_get", "__ib_umem_get_va"});
+  ExpectThroughDevice(workload, "/dev/infiniband/uverbs0");
   EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
 }
 
@@ -250,6 +262,9 @@ std::vector<std::string> PinVfio(const std::string& pages) {
 TEST_F(Vfio, MemoryMappedForADeviceIsHeld) {
   Workload workload(PinVfio("1023"));
   ExpectAllHeldThrough(workload, "vfio", {"vaddr_get_pfn", "vaddr_get_pfns"});
+  const std::filesystem::path group = std::filesystem::read_symlink(
+      std::string("/sys/bus/pci/devices/") + kPciDevice + "/iommu_group");
+  ExpectThroughDevice(workload, "/dev/vfio/" + group.filename().string());
   EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
 }
 
@@ -674,6 +689,7 @@ TEST_F(Udmabuf, PinsAreHeld) {
   Workload workload({"pin-udmabuf", "--pages", "23"});
   ASSERT_EQ(ReadPinCounters().outstanding(), 23u);
   ExpectAllHeldBy(workload.pid(), workload.pfns());
+  ExpectThroughDevice(workload, "/dev/udmabuf");
 }
 
 // An offline that direct reads hold up.
