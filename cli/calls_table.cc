@@ -40,8 +40,8 @@ std::string Took(absl::Duration time) {
   const double ns = absl::ToDoubleNanoseconds(time);
   for (const auto& unit : kUnits)
     if (ns >= unit.ns)
-      return absl::StrFormat(ns < 10 * unit.ns ? "%.1f %s" : "%.0f %s",
-                             ns / unit.ns, unit.name);
+      return absl::StrFormat("%.*f %s", ns < 10 * unit.ns ? 1 : 0, ns / unit.ns,
+                             unit.name);
   return absl::StrFormat("%.0f ns", ns);
 }
 
