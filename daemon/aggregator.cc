@@ -2,6 +2,7 @@
 #include "daemon/aggregator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -88,10 +89,7 @@ std::vector<UnclaimedFolio> UnclaimedOf(const BlockLook& look) {
   std::vector<UnclaimedFolio> folios;
   for (const PinGroup& group : look.pins)
     folios.insert(folios.end(), group.unclaimed.begin(), group.unclaimed.end());
-  std::sort(folios.begin(), folios.end(),
-            [](const UnclaimedFolio& a, const UnclaimedFolio& b) {
-              return a.pfn < b.pfn;
-            });
+  std::ranges::sort(folios, {}, &UnclaimedFolio::pfn);
   return folios;
 }
 
@@ -174,21 +172,25 @@ void Aggregator::AddLook(BlockLook look) {
 // Keeps of the look what holders are inferred for, as far as there is room. A
 // folio that had no pin meanwhile may be another's by the next look.
 void Aggregator::NoteUnclaimed(BlockLook& look) {
-  std::vector<UnclaimedFolio> folios;
-  if (pin_rules_.infer_holders) folios = UnclaimedOf(look);
+  const auto keep_none = [&] {
+    for (PinGroup& group : look.pins) group.unclaimed.clear();
+  };
+  if (!pin_rules_.infer_holders) return keep_none();
+  std::vector<UnclaimedFolio> folios = UnclaimedOf(look);
   std::vector<UnclaimedFolio> before;
   if (const BlockLook* known = looks_.Find(look.block_id))
     before = UnclaimedOf(*known);
   unclaimed_ -= before.size();
-  if (unclaimed_ + folios.size() > kMaxUnclaimed) folios.clear();
-  if (folios.empty())
-    for (PinGroup& group : look.pins) group.unclaimed.clear();
+  if (unclaimed_ + folios.size() > kMaxUnclaimed) {
+    folios.clear();
+    keep_none();
+  }
   unclaimed_ += folios.size();
   if (folios == before) return;
   unclaimed_changed_ = true;
   for (const UnclaimedFolio& folio : before)
-    if (!std::binary_search(folios.begin(), folios.end(), folio,
-                            [](auto& a, auto& b) { return a.pfn < b.pfn; }))
+    if (!std::ranges::binary_search(folios, folio.pfn, {},
+                                    &UnclaimedFolio::pfn))
       inference_.mapped_by.erase(folio.pfn);
 }
 
@@ -196,9 +198,8 @@ std::optional<std::vector<UnclaimedFolio>> Aggregator::TakeUnclaimed() {
   if (!std::exchange(unclaimed_changed_, false)) return std::nullopt;
   std::vector<UnclaimedFolio> folios;
   for (const uint64_t id : looks_.with_pins())
-    for (const PinGroup& group : looks_.Find(id)->pins)
-      folios.insert(folios.end(), group.unclaimed.begin(),
-                    group.unclaimed.end());
+    std::ranges::copy(UnclaimedOf(*looks_.Find(id)),
+                      std::back_inserter(folios));
   return folios;
 }
 
@@ -287,8 +288,7 @@ const MemoryBlock* Aggregator::FindBlock(uint64_t block_id) const {
 }
 
 bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
-  const MemoryBlock* block = FindBlock(block_id);
-  return block && HasPages(*block);
+  return looks_.HasPages(block_id);
 }
 
 bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
@@ -382,15 +382,11 @@ int64_t Aggregator::StaleBefore(int nid) const {
 }
 
 std::vector<uint64_t> Aggregator::StaleBlocks() const {
+  std::vector<std::pair<int64_t, uint64_t>> stale;
+  for (const auto& [nid, order] : looks_.orders())
+    order.AppendUnseenSince(StaleBefore(nid), stale);
   std::vector<uint64_t> ids;
-  for (const auto& [nid, order] : looks_.orders()) {
-    ids.insert(ids.end(), order.unseen.begin(), order.unseen.end());
-    const int64_t before = StaleBefore(nid);
-    for (const auto& [time, id] : order.seen) {
-      if (time >= before) break;
-      ids.push_back(id);
-    }
-  }
+  for (const auto& [time, id] : stale) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
   return ids;
 }

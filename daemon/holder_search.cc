@@ -88,10 +88,7 @@ HolderSearch::HolderSearch(std::string root) : root_(std::move(root)) {}
 
 void HolderSearch::Begin(std::vector<UnclaimedFolio> folios) {
   folios_ = std::move(folios);
-  std::sort(folios_.begin(), folios_.end(),
-            [](const UnclaimedFolio& a, const UnclaimedFolio& b) {
-              return a.pfn < b.pfn;
-            });
+  std::ranges::sort(folios_, {}, &UnclaimedFolio::pfn);
   found_ = {};
   for (const UnclaimedFolio& folio : folios_) found_.mapped_by[folio.pfn] = {};
   pids_ = ListProcesses(root_);

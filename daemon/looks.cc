@@ -79,15 +79,16 @@ void Looks::Remove(const BlockLook& look) {
   }
 }
 
+void Looks::Order::AppendUnseenSince(
+    int64_t monotonic_ns, std::vector<std::pair<int64_t, uint64_t>>& to) const {
+  for (const uint64_t id : unseen) to.emplace_back(INT64_MIN, id);
+  to.insert(to.end(), seen.begin(), seen.lower_bound({monotonic_ns, 0}));
+}
+
 std::vector<uint64_t> Looks::UnseenSince(int64_t monotonic_ns) const {
   std::vector<std::pair<int64_t, uint64_t>> unseen;
-  for (const auto& [nid, order] : orders_) {
-    for (const uint64_t id : order.unseen) unseen.emplace_back(INT64_MIN, id);
-    for (const auto& seen : order.seen) {
-      if (seen.first >= monotonic_ns) break;
-      unseen.push_back(seen);
-    }
-  }
+  for (const auto& [nid, order] : orders_)
+    order.AppendUnseenSince(monotonic_ns, unseen);
   std::sort(unseen.begin(), unseen.end());
   std::vector<uint64_t> ids;
   for (const auto& [time, id] : unseen) ids.push_back(id);

@@ -38,6 +38,11 @@ class Looks {
   struct Order {
     std::set<std::pair<int64_t, uint64_t>> seen;  // CLOCK_MONOTONIC, block id
     std::set<uint64_t> unseen;                    // never looked at
+
+    // Appends those whose last look is older than that, with its time; what was
+    // never looked at has INT64_MIN.
+    void AppendUnseenSince(int64_t monotonic_ns,
+                           std::vector<std::pair<int64_t, uint64_t>>& to) const;
   };
 
   // The blocks that have pages, and their nodes, -1 where that is not known.
@@ -55,6 +60,7 @@ class Looks {
   // Of the blocks that have pages, by node.
   const std::map<int, Order>& orders() const { return orders_; }
   size_t nr_blocks() const { return nid_of_.size(); }
+  bool HasPages(uint64_t block_id) const { return nid_of_.count(block_id); }
 
   // Blocks whose last look is older than that, the longest unseen first.
   std::vector<uint64_t> UnseenSince(int64_t monotonic_ns) const;
