@@ -22,16 +22,22 @@ class Catalogue:
 
     def __init__(self, metrics: list[dict]):
         self.metrics = {metric["name"]: metric for metric in metrics}
+        # By the names that are scraped: a histogram is several.
+        self.series = {}
+        for metric in metrics:
+            name = metric["name"]
+            if metric["type"] != "histogram":
+                self.series[name] = metric
+                continue
+            part = metric | {"type": "counter", "unit": ""}
+            self.series[f"{name}_bucket"] = part | {"labels": metric["labels"] + ["le"]}
+            self.series[f"{name}_count"] = part
+            self.series[f"{name}_sum"] = part | {"unit": metric["unit"]}
 
     def __getitem__(self, name: str) -> dict:
-        if name in self.metrics:
-            return self.metrics[name]
-        family, _, part = name.rpartition("_")
-        metric = self.metrics.get(family, {})
-        if metric.get("type") != "histogram" or part not in ("bucket", "count", "sum"):
+        if name not in self.series:
             raise Refused(f"{name} is not in the catalogue")
-        return metric | {"type": "counter", "unit": metric["unit"] if part == "sum" else "",
-                         "labels": metric["labels"] + (["le"] if part == "bucket" else [])}
+        return self.series[name]
 
     def complete(self, expression: str) -> str:
         """Adds the matchers of the variables that a metric has labels for; refuses what makes no sense."""
