@@ -39,17 +39,18 @@ void Kill(Daemon& daemon) {
   EXPECT_EQ(daemon.process().Wait(seconds(30)), 128 + SIGKILL);
 }
 
-// Of programs to the return of functions, whoever keeps them.
-size_t CountExits() {
+// Of programs to the entry and the return of functions, whoever keeps them.
+size_t CountTraces() {
   const Json links = Json::parse(Ask({"bpftool", "-j", "link", "list"}));
   return static_cast<size_t>(std::ranges::count_if(links, [](const Json& link) {
-    return link.value("attach_type", "") == "trace_fexit";
+    const std::string type = link.value("attach_type", "");
+    return type == "trace_fentry" || type == "trace_fexit";
   }));
 }
 
 // The kernel takes back in its own time what nothing refers to any more.
 bool LinksBecome(size_t wanted) {
-  return Eventually(seconds(20), [&] { return CountExits() == wanted; });
+  return Eventually(seconds(20), [&] { return CountTraces() == wanted; });
 }
 
 // In that part of what is kept, such as one folder a generation.
@@ -163,7 +164,7 @@ TEST_F(Kept, PinsFromBeforeAndWithoutADaemonHaveTheirOwners) {
   EXPECT_NE(KeptFact().at("reason").get<std::string>().find("killed"),
             std::string::npos);
   EXPECT_EQ(NamesIn("links").size(), 1u);
-  const size_t links = CountExits();
+  const size_t links = CountTraces();
   const Workload before({"pin-iouring", "--pages", "23"});
   const Owners seen = ReadOwners();
   EXPECT_EQ(seen.holders, HeldBy({&before}));
@@ -206,7 +207,7 @@ TEST_F(Kept, PinsFromBeforeAndWithoutADaemonHaveTheirOwners) {
 TEST_F(Kept, AnotherBuildTakesThePlaceOfTheFirstWithoutAGap) {
   auto daemon = std::make_unique<Daemon>(kKeep);
   const Workload before({"pin-iouring", "--pages", "23"});
-  const size_t links = CountExits();
+  const size_t links = CountTraces();
   const std::set<std::string> first = NamesIn("links");
   daemon.reset();
   const size_t kept_links = NamesIn("links/" + *first.begin()).size();
