@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "cli/block_map.h"
 #include "cli/owner_text.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
@@ -81,6 +82,8 @@ class Report {
                       " ago");
     AddText(line);
     AddText(absl::StrCat("An offline now ", Words(block_.verdict()), "."));
+    if (block_.confidence() != v1::CONFIDENCE_UNSPECIFIED)
+      AddText(absl::StrCat("Confidence: ", Word(block_.confidence()), "."));
     if (!block_.reason().empty()) AddText(block_.reason());
   }
 

@@ -142,6 +142,16 @@ void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
   max_age->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(age)));
 }
 
+// What is asked for next rests on looks no older than the question allows.
+absl::Status LookAgain(Stub& stub, const Question& question,
+                       std::chrono::system_clock::time_point deadline) {
+  if (!question.max_age) return absl::OkStatus();
+  v1::GetSnapshotRequest request;
+  SetMaxAge(*question.max_age, request.mutable_max_age());
+  v1::GetSnapshotResponse ignored;
+  return Call(stub, &Stub::GetSnapshot, question, deadline, request, &ignored);
+}
+
 }  // namespace
 
 absl::StatusOr<Answers> Ask(const Question& question) {
@@ -198,6 +208,40 @@ absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   return all;
+}
+
+absl::StatusOr<v1::ListBlocksResponse> AskBlocks(
+    const Question& question, v1::ListBlocksRequest request) {
+  const auto deadline = Deadline(question);
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  if (absl::Status status = LookAgain(**stub, question, deadline); !status.ok())
+    return status;
+  v1::ListBlocksResponse all;
+  do {
+    v1::ListBlocksResponse page;
+    const absl::Status status =
+        Call(**stub, &Stub::ListBlocks, question, deadline, request, &page);
+    if (!status.ok()) return status;
+    all.MergeFrom(page);
+    all.set_next_page_token(page.next_page_token());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::PlanOfflineResponse> AskPlan(
+    const Question& question, const v1::PlanOfflineRequest& request) {
+  const auto deadline = Deadline(question);
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  if (absl::Status status = LookAgain(**stub, question, deadline); !status.ok())
+    return status;
+  v1::PlanOfflineResponse plan;
+  const absl::Status status =
+      Call(**stub, &Stub::PlanOffline, question, deadline, request, &plan);
+  if (!status.ok()) return status;
+  return plan;
 }
 
 absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,

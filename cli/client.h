@@ -47,6 +47,16 @@ absl::StatusOr<v1::ExplainBlockResponse> AskBlock(const Question& question,
 absl::StatusOr<v1::ExplainPageResponse> AskPage(const Question& question,
                                                 uint64_t pfn);
 
+// Asks for the verdicts on memory blocks, all pages of them. `request` has the
+// filters. The errors are those of Ask, and FailedPrecondition where the census
+// is not observable. With Question::max_age it looks again before.
+absl::StatusOr<v1::ListBlocksResponse> AskBlocks(const Question& question,
+                                                 v1::ListBlocksRequest request);
+
+// Asks what to take offline; the same errors, and the same of the age.
+absl::StatusOr<v1::PlanOfflineResponse> AskPlan(
+    const Question& question, const v1::PlanOfflineRequest& request);
+
 // Calls `tell` with each message of a stream of changes, until it returns an
 // error, which is then the answer, or the stream ends. The timeout is for the
 // daemon to answer at all. The errors are those of Ask; Unavailable also when

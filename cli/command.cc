@@ -16,6 +16,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -23,11 +25,15 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "cli/attempts_table.h"
+#include "cli/block_map.h"
 #include "cli/block_table.h"
 #include "cli/calls_table.h"
 #include "cli/client.h"
+#include "cli/dax_device.h"
 #include "cli/explain_table.h"
 #include "cli/json.h"
+#include "cli/node_table.h"
+#include "cli/plan_table.h"
 #include "cli/proto_time.h"
 #include "cli/status_table.h"
 #include "cli/text.h"
@@ -39,6 +45,7 @@ namespace pinwatch {
 namespace {
 
 constexpr int kExitUsage = 2;
+constexpr int kExitShort = 3;  // of plan
 
 constexpr double kTimeoutSeconds = 5;
 // A fresh look reads every struct page: 4 s for 1 TiB of pages in use.
@@ -52,7 +59,9 @@ constexpr char kExitCodes[] =
     "Exit codes: 0 success, 2 wrong usage, 69 pinwatchd is not there or does "
     "not\nanswer, 70 it refused, 74 output failed, 77 no permission.";
 
-enum class Subject { kBlock, kPage, kProcess };
+constexpr uint64_t kPageShift = 12;
+
+enum class Subject { kBlock, kPage, kProcess, kNode, kDevice };
 
 struct Options {
   std::string socket = "unix:/run/pinwatch/ro.sock";
@@ -64,6 +73,13 @@ struct Options {
   size_t rows = 20;                   // of top
   Subject subject = Subject::kBlock;  // of explain
   uint64_t number = 0;                // of the subject
+  std::string device;                 // the subject, such as "dax0.0"
+  bool list = false;                  // of blocks
+  std::optional<uint32_t> nid;        // of blocks and plan
+  std::string zone;                   // of blocks
+  std::string verdict;                // of blocks
+  uint64_t bytes = 0;                 // of plan
+  std::string stopped;                // of plan
   std::string admin_socket;  // of pause and resume; empty: beside the other
   std::string bpf_dir = "/sys/fs/bpf/pinwatch";  // of uninstall
   // The subcommand.
@@ -106,26 +122,53 @@ std::optional<uint64_t> ToPfn(absl::string_view text) {
   return absl::SimpleHexAtoi(text, &pfn) ? std::optional(pfn) : std::nullopt;
 }
 
-// What the words after "explain" ask about.
-void SetSubject(const std::vector<std::string>& words, Options& options) {
-  const std::string& first = words.at(0);
-  options.subject = first == "pfn"   ? Subject::kPage
-                    : first == "pid" ? Subject::kProcess
-                                     : Subject::kBlock;
-  absl::string_view digits = words.back();
-  if (options.subject == Subject::kBlock)
-    absl::ConsumePrefix(&digits, "memory");
-  const std::optional<uint64_t> number =
-      options.subject == Subject::kPage ? ToPfn(digits) : ToNumber(digits);
-  const size_t wanted = options.subject == Subject::kBlock ? 1 : 2;
-  if (words.size() != wanted || !number ||
-      (options.subject == Subject::kProcess && *number > UINT32_MAX))
-    throw CLI::ValidationError(
-        "WHAT", absl::StrCat("is memoryN, N, pfn N, pfn 0xN or pid N, not ",
-                             Printable(absl::StrJoin(words, " "))));
-  options.number = *number;
+Subject SubjectOf(absl::string_view first) {
+  if (first == "pfn" || absl::StartsWith(first, "0x")) return Subject::kPage;
+  if (first == "pid") return Subject::kProcess;
+  if (first == "node") return Subject::kNode;
+  return absl::StartsWith(first, "dax") ? Subject::kDevice : Subject::kBlock;
 }
 
+// The number that the words give the subject; nothing if they do not.
+std::optional<uint64_t> NumberOf(const std::vector<std::string>& words,
+                                 Subject subject) {
+  absl::string_view digits = words.back();
+  const bool has_kind =
+      words[0] == "pfn" || words[0] == "pid" || words[0] == "node";
+  if (words.size() != (has_kind ? 2 : 1)) return std::nullopt;
+  if (subject == Subject::kDevice) return 0;
+  if (subject == Subject::kBlock) absl::ConsumePrefix(&digits, "memory");
+  if (subject != Subject::kPage) return ToNumber(digits);
+  const std::optional<uint64_t> number = ToPfn(digits);
+  if (!number || has_kind) return number;
+  return *number >> kPageShift;
+}
+
+// What the words after "explain" ask about.
+void SetSubject(const std::vector<std::string>& words, Options& options) {
+  options.subject = SubjectOf(words.at(0));
+  const std::optional<uint64_t> number = NumberOf(words, options.subject);
+  const bool is_small =
+      options.subject == Subject::kProcess || options.subject == Subject::kNode;
+  if (!number || (is_small && *number > UINT32_MAX))
+    throw CLI::ValidationError(
+        "WHAT",
+        absl::StrCat("is memoryN, N, 0xADDRESS, pfn N, pfn 0xN, pid N, node N "
+                     "or daxN.N, not ",
+                     Printable(absl::StrJoin(words, " "))));
+  options.number = *number;
+  options.device = words[0];
+}
+
+v1::Verdict ToVerdict(absl::string_view word) {
+  v1::Verdict verdict = v1::VERDICT_UNSPECIFIED;
+  v1::Verdict_Parse(absl::StrCat("VERDICT_", absl::AsciiStrToUpper(word)),
+                    &verdict);
+  return verdict;
+}
+
+int RunBlocks(const Options& options, std::ostream& out, std::ostream& err);
+int RunPlan(const Options& options, std::ostream& out, std::ostream& err);
 int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
 int RunCalls(const Options& options, std::ostream& out, std::ostream& err);
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
@@ -135,6 +178,50 @@ int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
 int RunTop(const Options& options, std::ostream& out, std::ostream& err);
 int RunUninstall(const Options& options, std::ostream& out, std::ostream& err);
 int RunWatch(const Options& options, std::ostream& out, std::ostream& err);
+
+void AddBlocks(CLI::App& app, Options& options) {
+  CLI::App* const blocks = AddCommand(
+      app, options, "blocks",
+      "What would become of an attempt to take each memory block offline",
+      "one object, ListBlocksResponse",
+      "blocks -o json | jq '.blocks[] | {b: .block, v: .verdict}'", RunBlocks);
+  blocks->add_option("--node", options.nid, "Only blocks of that node")
+      ->type_name("N");
+  blocks->add_option("--zone", options.zone, "Only blocks of that zone")
+      ->type_name("NAME");
+  blocks->add_option("--verdict", options.verdict, "Only blocks with it")
+      ->check(CLI::IsMember(
+          {"removable", "removable_after_migration",
+           "blocked_by_long_term_pins", "blocked_by_short_term_pins",
+           "blocked_by_plain_references", "blocked_by_kernel_memory",
+           "already_offline", "unknown"}));
+  blocks->add_flag("--list", options.list, "A line a block");
+  blocks->add_flag("--fresh", options.fresh,
+                   "Look at all memory again before answering");
+  blocks->add_flag("--no-color", options.no_color,
+                   "No colours; nor with NO_COLOR set or without a terminal");
+}
+
+void AddPlan(CLI::App& app, Options& options) {
+  CLI::App* const plan = AddCommand(
+      app, options, "plan",
+      "The cheapest blocks to take offline for so much memory; exit code 3 if "
+      "that cannot be had",
+      "one object, PlanOfflineResponse",
+      "plan --bytes 64G -o json | jq '.blocks[].verdict.block'", RunPlan);
+  plan->add_option("--bytes", options.bytes, "How much; K, M, G and T are 1024")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->check(CLI::PositiveNumber)
+      ->required();
+  plan->add_option("--node", options.nid, "Only from that node")
+      ->type_name("N");
+  plan->add_option("--what-if-stopped", options.stopped,
+                   "Take what that process, unit or cgroup alone pins to be "
+                   "let go")
+      ->type_name("PID|UNIT|/CGROUP");
+  plan->add_flag("--fresh", options.fresh,
+                 "Look at all memory again before answering");
+}
 
 void AddCommands(CLI::App& app, Options& options) {
   CLI::App* const status = AddCommand(
@@ -164,19 +251,25 @@ void AddCommands(CLI::App& app, Options& options) {
              "one object, Snapshot, with time, calls and claims alone",
              "calls -o json | jq '.calls[].outcomes'", RunCalls);
 
+  AddBlocks(app, options);
+  AddPlan(app, options);
+
   AddCommand(
       app, options, "explain",
-      "What keeps a memory block or a page in place, what a process pins",
-      "one object, ExplainBlockResponse, ExplainPageResponse, or for a "
-      "process ListOwnersResponse",
+      "What keeps a memory block, a page or a node in place, what a process "
+      "pins",
+      "one object, ExplainBlockResponse, ExplainPageResponse, for a process "
+      "ListOwnersResponse, for a node Snapshot with nodes, verdicts and "
+      "removable alone, for a device ListBlocksResponse",
       "explain memory42 -o json | jq '.owners[].process'", RunExplain)
       ->add_option_function<std::vector<std::string>>(
           "WHAT",
           [&options](const std::vector<std::string>& words) {
             SetSubject(words, options);
           },
-          "memoryN, as in /sys/devices/system/memory, or N; pfn N, where the "
-          "kernel's log has 0xN; pid N")
+          "memoryN, as in /sys/devices/system/memory, or N; 0xN, a physical "
+          "address; pfn N, where the kernel's log has 0xN; pid N; node N; "
+          "daxN.N, as in /sys/bus/dax/devices, as root")
       ->expected(1, 2)
       ->required();
 
@@ -338,6 +431,74 @@ absl::StatusOr<v1::ListOwnersResponse> AskAboutProcess(const Question& question,
   return owners;
 }
 
+int ExplainNode(const Options& options, const Question& question,
+                std::ostream& out, std::ostream& err) {
+  const auto nid = static_cast<uint32_t>(options.number);
+  const absl::StatusOr<Answers> answers = Ask(question);
+  if (!answers.ok()) return Fail(answers.status(), err);
+  const absl::StatusOr<v1::Snapshot> node = OfNode(answers->snapshot, nid);
+  v1::ListOwnersResponse owners;
+  // Where claims are not observable the rest is worth telling all the same.
+  if (auto known = AskOwners(question, /*holding=*/true); known.ok())
+    owners = *std::move(known);
+  return Print(
+      options, node,
+      [&](const auto& of_node) {
+        return NodeTable(nid, of_node, owners, absl::Now());
+      },
+      out, err);
+}
+
+int ExplainDevice(const Options& options, const Question& question,
+                  std::ostream& out, std::ostream& err) {
+  const absl::StatusOr<PhysicalRange> range = DaxRange("", options.device);
+  if (!range.ok()) return Fail(range.status(), err);
+  absl::StatusOr<v1::ListBlocksResponse> blocks = AskBlocks(question, {});
+  if (blocks.ok()) KeepBlocksIn(*range, *blocks);
+  return Print(
+      options, blocks,
+      [&](const v1::ListBlocksResponse& of_device) {
+        return DaxHeader(options.device, *range, of_device) +
+               (of_device.blocks().empty()
+                    ? ""
+                    : BlockMap(of_device, WantsColor(options)));
+      },
+      out, err);
+}
+
+int RunBlocks(const Options& options, std::ostream& out, std::ostream& err) {
+  v1::ListBlocksRequest request;
+  if (options.nid) request.set_nid(*options.nid);
+  request.set_zone(options.zone);
+  request.set_verdict(ToVerdict(options.verdict));
+  const auto to_text = [&](const v1::ListBlocksResponse& blocks) {
+    return options.list ? BlockLines(blocks, absl::Now())
+                        : BlockMap(blocks, WantsColor(options));
+  };
+  return Print(options, AskBlocks(ToQuestion(options), request), to_text, out,
+               err);
+}
+
+int RunPlan(const Options& options, std::ostream& out, std::ostream& err) {
+  v1::PlanOfflineRequest request;
+  request.set_bytes(options.bytes);
+  if (options.nid) request.set_nid(*options.nid);
+  const std::optional<uint64_t> pid = ToNumber(options.stopped);
+  if (pid && *pid <= UINT32_MAX)
+    request.set_stopped_pid(static_cast<uint32_t>(*pid));
+  else if (absl::StartsWith(options.stopped, "/"))
+    request.set_stopped_cgroup(options.stopped);
+  else if (!options.stopped.empty())
+    request.set_stopped_unit(options.stopped);
+  const absl::StatusOr<v1::PlanOfflineResponse> plan =
+      AskPlan(ToQuestion(options), request);
+  const int code = Print(
+      options, plan,
+      [&](const auto& found) { return PlanTable(request, found, absl::Now()); },
+      out, err);
+  return code == EX_OK && !plan->reached() ? kExitShort : code;
+}
+
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
   const Question question = ToQuestion(options);
   switch (options.subject) {
@@ -355,6 +516,10 @@ int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
           },
           out, err);
     }
+    case Subject::kNode:
+      return ExplainNode(options, question, out, err);
+    case Subject::kDevice:
+      return ExplainDevice(options, question, out, err);
     case Subject::kBlock:
       break;
   }

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/removability.h"
+#include "daemon/offline_plan.h"
 
 namespace pinwatch {
 namespace {
@@ -99,6 +99,13 @@ constexpr ClaimGaps kAllOfTime = {.long_term_ns = INT64_MAX,
 // Facts that rest on hooks.
 constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations"};
 
+bool IsOf(const Process& process, const StoppedHolder& holder) {
+  if (holder.pid) return process.pid == *holder.pid;
+  if (!holder.unit.empty()) return process.unit == holder.unit;
+  return process.cgroup == holder.cgroup ||
+         process.cgroup.starts_with(holder.cgroup + "/");
+}
+
 // An attempt to take a block offline may last for ever: until it succeeds, what
 // stands in the block is there, pins above all.
 bool HasPages(const MemoryBlock& block) {
@@ -115,6 +122,7 @@ Aggregator::Aggregator(HostInfo host, KernelNames names,
       facts_(std::move(facts)),
       started_(started),
       pin_rules_(pin_rules),
+      verdicts_(MovesLongTermPins()),
       growth_watch_(pin_rules.suspect_after_ns) {}
 
 void Aggregator::SetZones(std::vector<Zone> zones) {
@@ -134,6 +142,7 @@ void Aggregator::SetBlocks(MemoryBlocks blocks) {
   for (const uint64_t id : looks_.with_pins())
     if (!online.count(id)) unclaimed_ -= UnclaimedOf(*looks_.Find(id)).size();
   looks_.SetBlocks(std::move(online));
+  verdicts_.SetBlocks(blocks_.blocks);
   block_counts_.clear();
   for (const auto& [key, blocks] : counts)
     block_counts_.push_back(
@@ -166,7 +175,24 @@ void Aggregator::AddLook(BlockLook look) {
       for (uint64_t pages : cell.pages) totals_.pages += pages;
   NoteUnclaimed(look);
   NoteBlockers(look);
+  KeepVerdict(look);
   looks_.Set(std::move(look));
+}
+
+void Aggregator::KeepVerdict(const BlockLook& look) {
+  unsettled_.erase(look.block_id);
+  if (look.status != CENSUS_OK)
+    return verdicts_.SetEvidence(look.block_id, std::nullopt);
+  verdicts_.SetEvidence(look.block_id, EvidenceOf(look, Rules(look.time)));
+  for (const PinGroup& group : look.pins)
+    for (const Claim& claim : group.claims)
+      if (!owner_book_.owners().count(claim.owner))
+        unsettled_.insert(look.block_id);
+}
+
+void Aggregator::SettleVerdicts() {
+  for (const uint64_t id : std::exchange(unsettled_, {}))
+    if (const BlockLook* look = looks_.Find(id)) KeepVerdict(*look);
 }
 
 // Keeps of the look what holders are inferred for, as far as there is room. A
@@ -521,6 +547,110 @@ HoldingRules Aggregator::Rules(Timestamp now) const {
           .inference = pin_rules_.infer_holders ? &inference_ : nullptr};
 }
 
+// The change that made them move gave migrations a reason of that name.
+bool Aggregator::MovesLongTermPins() const {
+  return names_.migrate_reasons.empty() ||
+         std::find(names_.migrate_reasons.begin(), names_.migrate_reasons.end(),
+                   "longterm_pin") != names_.migrate_reasons.end();
+}
+
+HostState Aggregator::HostStateNow() const {
+  return {.moves_long_term_pins = MovesLongTermPins(),
+          .free_pages = verdicts_.free_pages()};
+}
+
+BlockVerdict Aggregator::JudgeBlock(const MemoryBlock& block,
+                                    const BlockEvidence* evidence,
+                                    const HostState& host,
+                                    Timestamp now) const {
+  BlockVerdict result{
+      .block = block,
+      .verdict = VerdictOf(block, evidence, host.moves_long_term_pins)};
+  const BlockLook* look = looks_.Find(block.id);
+  int64_t age_ns = INT64_MAX;
+  bool outdated = true;
+  if (evidence) result.evidence = *evidence;
+  if (evidence && look) {
+    result.look = look->time;
+    age_ns = now.monotonic_ns - look->time.monotonic_ns;
+    outdated = look->time.monotonic_ns < StaleBefore(block.nid);
+  }
+  result.confidence = ConfidenceIn(result.verdict, block, result.evidence, host,
+                                   age_ns, outdated);
+  result.reason = ReasonFor(result.verdict, block, result.evidence, host);
+  return result;
+}
+
+BlockList Aggregator::ListBlocks(const BlockQuery& query, Timestamp now) {
+  SettleVerdicts();
+  const HostState host = HostStateNow();
+  BlockList list;
+  for (const MemoryBlock& block : blocks_.blocks) {
+    if (block.id < query.first_id || (query.nid && block.nid != *query.nid) ||
+        (query.zone && block.zone != *query.zone))
+      continue;
+    const BlockEvidence* evidence = verdicts_.Find(block.id);
+    if (query.verdict &&
+        VerdictOf(block, evidence, host.moves_long_term_pins) != *query.verdict)
+      continue;
+    if (list.blocks.size() == query.limit) {
+      list.more = true;
+      break;
+    }
+    list.blocks.push_back(JudgeBlock(block, evidence, host, now));
+  }
+  return list;
+}
+
+OfflinePlan Aggregator::Plan(const PlanQuery& query, Timestamp now) {
+  SettleVerdicts();
+  const HostState host = HostStateNow();
+  const HoldingRules rules = Rules(now);
+  std::set<uint32_t> stopped;
+  if (query.stopped)
+    for (const auto& [id, owner] : owner_book_.owners())
+      if (IsOf(owner.process, *query.stopped)) stopped.insert(id);
+  PlanBasis basis{.blocks = {},
+                  .block_size_bytes = blocks_.block_size_bytes,
+                  .free_pages = host.free_pages};
+  uint64_t stopped_pages = 0;
+  for (const MemoryBlock& block : blocks_.blocks) {
+    if (query.nid && block.nid != *query.nid) continue;
+    const BlockEvidence* evidence = verdicts_.Find(block.id);
+    BlockEvidence without;
+    if (evidence && !stopped.empty() && looks_.with_pins().count(block.id)) {
+      without = EvidenceOf(*looks_.Find(block.id), rules,
+                           [&](uint32_t id) { return stopped.count(id) > 0; });
+      stopped_pages +=
+          evidence->pins() - std::min(evidence->pins(), without.pins());
+      evidence = &without;
+    }
+    basis.blocks.push_back(JudgeBlock(block, evidence, host, now));
+  }
+  OfflinePlan plan = ChooseBlocks(std::move(basis), query.bytes);
+  plan.stopped_owners = stopped.size();
+  plan.stopped_pages = stopped_pages;
+  NameOwners(plan, now);
+  std::erase_if(plan.owners,
+                [&](const PinOwner& owner) { return stopped.count(owner.id); });
+  return plan;
+}
+
+// Who would have to let go in the blocks that somebody pins.
+void Aggregator::NameOwners(OfflinePlan& plan, Timestamp now) const {
+  Holdings all;
+  const HoldingRules rules = Rules(now);
+  for (PlannedBlock& block : plan.blocks) {
+    if (!block.verdict.evidence.pins()) continue;
+    const BlockLook& look = *looks_.Find(block.verdict.block.id);
+    Holdings holdings;
+    AddHoldings(look, rules, holdings);
+    for (const auto& [id, held] : holdings.by_owner) block.owners.push_back(id);
+    AddHoldings(look, rules, all);
+  }
+  plan.owners = OwnersWith(all, owner_book_, /*only_holders=*/true);
+}
+
 absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
                                                 Timestamp now) const {
   const MemoryBlock* block = FindBlock(block_id);
@@ -530,8 +660,10 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
                      "; they are listed in /sys/devices/system/memory"));
   BlockReport report{.block = *block};
   const BlockLook* look = looks_.Find(block_id);
+  std::optional<BlockEvidence> evidence;
   if (look && look->status == CENSUS_OK) {
     report.look = look->time;
+    evidence = EvidenceOf(*look, Rules(now));
     for (const ZoneLook& zone : look->zones)
       for (MigratetypePages& pages : BuildMigratetypes(zone.nid, zone.cells))
         report.migratetypes.push_back(std::move(pages));
@@ -543,7 +675,12 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     report.inferred = InferredHolders(holdings, rules);
     report.blockers = BlockersOf(*look, rules);
   }
-  Judge(report);
+  BlockVerdict judged =
+      JudgeBlock(*block, evidence ? &*evidence : nullptr, HostStateNow(), now);
+  report.verdict = judged.verdict;
+  report.confidence = judged.confidence;
+  report.reason = std::move(judged.reason);
+  report.evidence = judged.evidence;
   return report;
 }
 
@@ -588,6 +725,7 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
 }
 
 Snapshot Aggregator::Build(Timestamp now) {
+  SettleVerdicts();
   Snapshot snapshot{.generation = ++generation_,
                     .time = now,
                     .started = started_,
@@ -602,7 +740,9 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .attempts_untold = hotplug_.untold,
                     .last_offline_failure = last_offline_failure_,
                     .paused_since = paused_since_,
-                    .paused_ns = paused_ns_};
+                    .paused_ns = paused_ns_,
+                    .verdicts = verdicts_.counts(),
+                    .removable = verdicts_.Removable(blocks_.block_size_bytes)};
   for (HotplugAttempt& attempt : snapshot.attempts) TakeBlockers(attempt);
   snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
                            ended_attempts_.end());
@@ -628,11 +768,8 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.claims = claims_;
     snapshot.governor = governor_;
   }
-  // The change that made them move gave migrations a reason of that name.
   if (!names_.migrate_reasons.empty())
-    snapshot.moves_long_term_pins =
-        std::find(names_.migrate_reasons.begin(), names_.migrate_reasons.end(),
-                  "longterm_pin") != names_.migrate_reasons.end();
+    snapshot.moves_long_term_pins = MovesLongTermPins();
   if (paused_since_) HideHooked(snapshot);
   return snapshot;
 }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,8 +20,10 @@
 #include "daemon/inference.h"
 #include "daemon/looks.h"
 #include "daemon/owner_book.h"
+#include "daemon/removability.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
+#include "daemon/verdict_book.h"
 
 namespace pinwatch {
 
@@ -79,6 +82,12 @@ class Aggregator {
   absl::StatusOr<PageReport> ExplainPage(uint64_t pfn,
                                          const std::optional<BlockLook>& look,
                                          Timestamp now) const;
+
+  // The verdicts on all blocks that the query asks for, as of their last looks.
+  BlockList ListBlocks(const BlockQuery& query, Timestamp now);
+
+  // The cheapest way to take so much memory offline, as of the last looks.
+  OfflinePlan Plan(const PlanQuery& query, Timestamp now);
 
   // Whether the block is online, or on its way out.
   bool CanBeLookedAt(uint64_t block_id) const;
@@ -157,6 +166,14 @@ class Aggregator {
                                                   const Cells& cells) const;
 
   HoldingRules Rules(Timestamp now) const;
+  bool MovesLongTermPins() const;
+  HostState HostStateNow() const;
+  BlockVerdict JudgeBlock(const MemoryBlock& block,
+                          const BlockEvidence* evidence, const HostState& host,
+                          Timestamp now) const;
+  void NameOwners(OfflinePlan& plan, Timestamp now) const;
+  void KeepVerdict(const BlockLook& look);
+  void SettleVerdicts();
   void NoteUnclaimed(BlockLook& look);
   uint64_t CountUnsearched() const;
   void NoteBlockers(const BlockLook& look);
@@ -175,6 +192,10 @@ class Aggregator {
   std::map<int, NodeState> nodes_;
   std::vector<BlockCount> block_counts_;
   Looks looks_;
+  VerdictBook verdicts_;
+  // Blocks with a claim of an owner who was not yet known when they were
+  // looked at.
+  std::set<uint64_t> unsettled_;
   std::vector<Migrations> migrations_;
   OwnerBook owner_book_;
   CallBook call_book_;

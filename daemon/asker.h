@@ -31,11 +31,22 @@ using AskForBlock = std::function<void(uint64_t block_id, BlockAnswer answer)>;
 using PageAnswer = std::function<void(absl::StatusOr<PageReport>)>;
 using AskForPage = std::function<void(uint64_t pfn, PageAnswer answer)>;
 
+// Lists the verdicts on memory blocks as of their last looks, on the same
+// terms.
+using BlocksAnswer = std::function<void(absl::StatusOr<BlockList>)>;
+using AskForBlocks = std::function<void(BlockQuery query, BlocksAnswer answer)>;
+
+// Plans what to take offline, as of the last looks, on the same terms.
+using PlanAnswer = std::function<void(absl::StatusOr<OfflinePlan>)>;
+using AskForPlan = std::function<void(PlanQuery query, PlanAnswer answer)>;
+
 // All that can be asked.
 struct Askers {
   AskForLook look;
   AskForBlock block;
   AskForPage page;
+  AskForBlocks blocks;
+  AskForPlan plan;
 };
 
 // Since when it is paused; after a pause has ended by this order, how long it

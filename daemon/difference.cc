@@ -32,6 +32,11 @@ auto Key(const BlockCount& count) {
   return std::tie(count.nid, count.zone, count.state);
 }
 
+auto Key(const VerdictCount& count) {
+  return std::tie(count.nid, count.zone, count.verdict);
+}
+auto Key(const RemovableMemory& memory) { return memory.nid; }
+
 // Whether it is not worth telling that `a` has become `b`.
 template <typename T>
 bool IsSame(const T& a, const T& b) {
@@ -105,7 +110,8 @@ bool Difference::empty() const {
   return nodes.empty() && zones.empty() && owners.empty() && attempts.empty() &&
          migrations.empty() && attributions.empty() && blocks.empty() &&
          pin_kinds.empty() && calls.empty() && nodes_gone.empty() &&
-         owners_gone.empty() && !pause_changed;
+         owners_gone.empty() && !pause_changed && verdicts.empty() &&
+         removable.empty();
 }
 
 Difference Diff(const Snapshot& from, const Snapshot& to) {
@@ -124,6 +130,10 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .blocks = ChangedOrGone(from.blocks, to.blocks, &BlockCount::blocks),
       .pause_changed = from.paused_since != to.paused_since,
       .paused_since = to.paused_since,
+      .verdicts =
+          ChangedOrGone(from.verdicts, to.verdicts, &VerdictCount::blocks),
+      .removable = Changed(from.removable, to.removable),
+      .block_size_bytes = to.block_size_bytes,
   };
   for (const PinKinds& kinds : Gone(from.pin_kinds, to.pin_kinds))
     difference.pin_kinds.push_back({.nid = kinds.nid, .zone = kinds.zone});

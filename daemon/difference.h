@@ -32,6 +32,10 @@ struct Difference {
   std::vector<uint32_t> owners_gone;
   bool pause_changed = false;
   std::optional<Timestamp> paused_since;
+  // New or changed; a verdict that is gone has 0 blocks.
+  std::vector<VerdictCount> verdicts;
+  std::vector<RemovableMemory> removable;
+  uint64_t block_size_bytes = 0;
 
   // Whether nothing is told but generation and time.
   bool empty() const;

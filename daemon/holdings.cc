@@ -23,12 +23,6 @@ LookTimes TimesOf(const BlockLook& look, const HoldingRules& rules) {
           .short_term_ns = look.time.monotonic_ns - 2 * kSecondNs};
 }
 
-Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
-  return Attribute(
-      group, [&](uint32_t id) { return rules.book.StateOf(id); }, rules.gaps,
-      rules.now.monotonic_ns);
-}
-
 // Whether the claim is one that it goes by.
 bool Has(const Attribution& who, const Claim& claim) {
   return std::find(who.owners.begin(), who.owners.end(), claim.owner) !=
@@ -186,6 +180,12 @@ bool Blocks(page_class page) {
 }
 
 }  // namespace
+
+Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
+  return Attribute(
+      group, [&](uint32_t id) { return rules.book.StateOf(id); }, rules.gaps,
+      rules.now.monotonic_ns);
+}
 
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {

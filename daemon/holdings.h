@@ -36,6 +36,9 @@ struct Holdings {
   std::map<size_t, std::vector<InferredPages>> by_candidate;
 };
 
+// Who holds the pages of one group.
+Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules);
+
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to);
 

@@ -139,6 +139,8 @@ void Loop::Run(int stop_fd) {
   for (Asked& question : unanswered.looks) question.answer(nullptr);
   for (AskedBlock& question : unanswered.blocks) question.answer(Stopping());
   for (AskedPage& question : unanswered.pages) question.answer(Stopping());
+  for (AskedBlocks& question : unanswered.lists) question.answer(Stopping());
+  for (AskedPlan& question : unanswered.plans) question.answer(Stopping());
   for (AskedPause& order : unanswered.pauses) order.answer(Stopping());
 }
 
@@ -164,6 +166,16 @@ void Loop::AskAboutBlock(uint64_t block_id, BlockAnswer answer) {
 void Loop::AskAboutPage(uint64_t pfn, PageAnswer answer) {
   AskedPage asked{pfn, std::move(answer)};
   if (!Put(&Inbox::pages, asked)) asked.answer(Stopping());
+}
+
+void Loop::AskForBlockList(BlockQuery query, BlocksAnswer answer) {
+  AskedBlocks asked{std::move(query), std::move(answer)};
+  if (!Put(&Inbox::lists, asked)) asked.answer(Stopping());
+}
+
+void Loop::AskForOfflinePlan(PlanQuery query, PlanAnswer answer) {
+  AskedPlan asked{std::move(query), std::move(answer)};
+  if (!Put(&Inbox::plans, asked)) asked.answer(Stopping());
 }
 
 void Loop::AskToPause(bool pause, PauseAnswer answer) {
@@ -342,6 +354,8 @@ void Loop::ReadCounters() {
 }
 
 void Loop::TakeQuestions(Inbox& inbox) {
+  for (const AskedBlocks& question : inbox.lists) AnswerWithBlocks(question);
+  for (const AskedPlan& question : inbox.plans) AnswerWithPlan(question);
   if (inbox.looks.empty() && inbox.blocks.empty() && inbox.pages.empty())
     return;
   ReadHost();
@@ -420,6 +434,20 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
   const std::optional<BlockLook> look = LookAtPage(question.pfn);
   ReadClaims();
   question.answer(aggregator_.ExplainPage(question.pfn, look, Now()));
+}
+
+void Loop::AnswerWithBlocks(const AskedBlocks& question) {
+  if (absl::Status status = RequireCensus(); !status.ok())
+    question.answer(status);
+  else
+    question.answer(aggregator_.ListBlocks(question.query, Now()));
+}
+
+void Loop::AnswerWithPlan(const AskedPlan& question) {
+  if (absl::Status status = RequireCensus(); !status.ok())
+    question.answer(status);
+  else
+    question.answer(aggregator_.Plan(question.query, Now()));
 }
 
 // Nothing where there is no such page now.

@@ -57,6 +57,12 @@ class Loop {
   // See AskForPage.
   void AskAboutPage(uint64_t pfn, PageAnswer answer);
 
+  // See AskForBlocks.
+  void AskForBlockList(BlockQuery query, BlocksAnswer answer);
+
+  // See AskForPlan.
+  void AskForOfflinePlan(PlanQuery query, PlanAnswer answer);
+
   // See AskForPause.
   void AskToPause(bool pause, PauseAnswer answer);
 
@@ -73,6 +79,14 @@ class Loop {
     uint64_t pfn;
     PageAnswer answer;
   };
+  struct AskedBlocks {
+    BlockQuery query;
+    BlocksAnswer answer;
+  };
+  struct AskedPlan {
+    PlanQuery query;
+    PlanAnswer answer;
+  };
   struct AskedPause {
     bool pause;
     PauseAnswer answer;
@@ -82,6 +96,8 @@ class Loop {
     std::vector<Asked> looks;
     std::vector<AskedBlock> blocks;
     std::vector<AskedPage> pages;
+    std::vector<AskedBlocks> lists;
+    std::vector<AskedPlan> plans;
     std::vector<AskedPause> pauses;
   };
   struct Question {
@@ -107,6 +123,8 @@ class Loop {
   absl::Status RequireCensus() const;
   void AnswerAboutBlock(const AskedBlock& question);
   void AnswerAboutPage(const AskedPage& question);
+  void AnswerWithBlocks(const AskedBlocks& question);
+  void AnswerWithPlan(const AskedPlan& question);
   std::optional<BlockLook> LookAtPage(uint64_t pfn);
   void TakeOrders(const std::vector<AskedPause>& orders);
   absl::StatusOr<PauseState> SetPaused(bool paused);

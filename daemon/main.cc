@@ -315,6 +315,14 @@ int Run(const Options& options) {
        .page =
            [&](uint64_t pfn, PageAnswer answer) {
              loop.AskAboutPage(pfn, std::move(answer));
+           },
+       .blocks =
+           [&](BlockQuery query, BlocksAnswer answer) {
+             loop.AskForBlockList(std::move(query), std::move(answer));
+           },
+       .plan =
+           [&](PlanQuery query, PlanAnswer answer) {
+             loop.AskForOfflinePlan(std::move(query), std::move(answer));
            }});
   if (!grpc.ok()) return FailToServe(grpc.status());
 

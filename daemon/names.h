@@ -23,6 +23,17 @@ inline constexpr std::array<std::string_view, kNrCertainties> kCertaintyNames =
     {"held", "shared", "one_of", "probable", "inferred", "unattributed"};
 static_assert(!kCertaintyNames.back().empty(), "a certainty has no name");
 
+inline constexpr std::array<std::string_view, kNrVerdicts> kVerdictNames = {
+    "unknown",
+    "removable",
+    "removable_after_migration",
+    "blocked_by_long_term_pins",
+    "blocked_by_short_term_pins",
+    "blocked_by_plain_references",
+    "blocked_by_kernel_memory",
+    "already_offline"};
+static_assert(!kVerdictNames.back().empty(), "a verdict has no name");
+
 // Subsystems that are known by name, and the kind of pin that they take. What
 // else takes pins is named after its module.
 struct SubsystemName {

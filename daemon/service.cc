@@ -25,6 +25,7 @@ namespace pinwatch {
 namespace {
 
 constexpr uint32_t kMaxOwnersAPage = 500;
+constexpr uint32_t kMaxBlocksAPage = 4096;  // below 2 MiB
 
 constexpr mode_t kSocketMode = 0660;
 
@@ -62,11 +63,42 @@ grpc::Status RequireFact(const Snapshot& snapshot, absl::string_view name,
 // The least id that the page may begin with; nothing for a token we never gave.
 std::optional<uint64_t> FirstId(const std::string& page_token) {
   if (page_token.empty()) return 0;
-  uint32_t last_id;
+  uint32_t last_id;  // of an owner or a memory block
   if (!absl::SimpleAtoi(page_token, &last_id) ||
       page_token != absl::StrCat(last_id))
     return std::nullopt;
   return uint64_t{last_id} + 1;
+}
+
+grpc::Status BadToken() {
+  return {grpc::StatusCode::INVALID_ARGUMENT,
+          "page_token is not one of ours: send the next_page_token of the "
+          "page before, or none for the first page"};
+}
+
+// The blocks of one page; `first_id` is of its token.
+BlockQuery ToQuery(const v1::ListBlocksRequest& request, uint64_t first_id) {
+  const uint32_t size = request.page_size();
+  BlockQuery query{
+      .first_id = first_id,
+      .limit = size ? std::min(size, kMaxBlocksAPage) : kMaxBlocksAPage};
+  if (request.has_nid()) query.nid = static_cast<int>(request.nid());
+  if (!request.zone().empty()) query.zone = request.zone();
+  query.verdict = FromProto(request.verdict());
+  return query;
+}
+
+PlanQuery ToQuery(const v1::PlanOfflineRequest& request) {
+  PlanQuery query{.bytes = request.bytes()};
+  if (request.has_nid()) query.nid = static_cast<int>(request.nid());
+  if (request.stopped_case() == v1::PlanOfflineRequest::STOPPED_NOT_SET)
+    return query;
+  StoppedHolder stopped;
+  if (request.has_stopped_pid()) stopped.pid = request.stopped_pid();
+  stopped.unit = request.stopped_unit();
+  stopped.cgroup = request.stopped_cgroup();
+  query.stopped = std::move(stopped);
+  return query;
 }
 
 }  // namespace
@@ -81,6 +113,8 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
         ask_for_look_(std::move(askers.look)),
         ask_for_block_(std::move(askers.block)),
         ask_for_page_(std::move(askers.page)),
+        ask_for_blocks_(std::move(askers.blocks)),
+        ask_for_plan_(std::move(askers.plan)),
         watchers_(snapshots) {}
 
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
@@ -138,6 +172,44 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
         [](const PageReport& report, auto* to) { *to = ToProto(report); });
   }
 
+  grpc::ServerUnaryReactor* ListBlocks(
+      grpc::CallbackServerContext* context,
+      const v1::ListBlocksRequest* request,
+      v1::ListBlocksResponse* response) override {
+    const std::optional<uint64_t> first_id = FirstId(request->page_token());
+    if (!first_id) return Refuse(context, BadToken());
+    const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
+    if (!snapshot) return Refuse(context, NoSnapshotYet());
+    return WaitFor<BlockList>(
+        response,
+        [&](BlocksAnswer answer) {
+          ask_for_blocks_(ToQuery(*request, *first_id), std::move(answer));
+        },
+        [bytes = snapshot->block_size_bytes](const BlockList& list, auto* to) {
+          *to = ToBlocksProto(list, bytes);
+        });
+  }
+
+  grpc::ServerUnaryReactor* PlanOffline(
+      grpc::CallbackServerContext* context,
+      const v1::PlanOfflineRequest* request,
+      v1::PlanOfflineResponse* response) override {
+    if (request->bytes() == 0)
+      return Refuse(context,
+                    {grpc::StatusCode::INVALID_ARGUMENT, "bytes is 0"});
+    const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
+    if (!snapshot) return Refuse(context, NoSnapshotYet());
+    return WaitFor<OfflinePlan>(
+        response,
+        [&](PlanAnswer answer) {
+          ask_for_plan_(ToQuery(*request), std::move(answer));
+        },
+        [block_size_bytes = snapshot->block_size_bytes,
+         bytes = request->bytes()](const OfflinePlan& plan, auto* to) {
+          *to = ToPlanProto(plan, block_size_bytes, bytes);
+        });
+  }
+
   grpc::ServerUnaryReactor* GetSnapshot(
       grpc::CallbackServerContext* context,
       const v1::GetSnapshotRequest* request,
@@ -154,6 +226,13 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   }
 
  private:
+  static grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context,
+                                          const grpc::Status& status) {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(status);
+    return reactor;
+  }
+
   grpc::Status FillInfo(v1::GetInfoResponse* response) const {
     const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
     if (!snapshot) return NoSnapshotYet();
@@ -176,10 +255,7 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   grpc::Status FillOwners(const v1::ListOwnersRequest& request,
                           v1::ListOwnersResponse* response) const {
     const std::optional<uint64_t> first_id = FirstId(request.page_token());
-    if (!first_id)
-      return {grpc::StatusCode::INVALID_ARGUMENT,
-              "page_token is not one of ours: send the next_page_token of the "
-              "page before, or none for the first page"};
+    if (!first_id) return BadToken();
     const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
     if (!snapshot) return NoSnapshotYet();
     if (const auto status = RequireFact(*snapshot, "claims", "owners");
@@ -221,6 +297,8 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   const AskForLook ask_for_look_;
   const AskForBlock ask_for_block_;
   const AskForPage ask_for_page_;
+  const AskForBlocks ask_for_blocks_;
+  const AskForPlan ask_for_plan_;
   Watchers watchers_;
 };
 

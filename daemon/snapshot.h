@@ -489,6 +489,110 @@ enum class Verdict {
   kAlreadyOffline,
 };
 
+inline constexpr int kNrVerdicts = 8;
+
+// How far a verdict can be relied on, by what it rests on and how old that is.
+enum class Confidence { kLow, kMedium, kHigh };
+
+// Pages of a block by what they mean to an attempt to take it offline.
+struct BlockEvidence {
+  uint64_t free = 0;
+  uint64_t movable = 0;
+  uint64_t hugetlb = 0;           // moves where another huge page is free
+  uint64_t long_term_pins = 0;    // held, or maybe held, by who pins for long
+  uint64_t short_term_pins = 0;   // the same of those who all pin for short
+  uint64_t unclaimed_pins = 0;    // nobody is known to hold them
+  uint64_t plain_references = 0;  // no pins
+  uint64_t kernel = 0;
+  uint64_t reserved = 0;  // at boot; the kernel's image is among them
+  uint64_t offline = 0;   // logically: a balloon or virtio-mem has them
+  uint64_t poisoned = 0;
+  uint64_t unstable = 0;  // changed while they were read
+
+  bool operator==(const BlockEvidence&) const = default;
+
+  uint64_t pins() const {
+    return long_term_pins + short_term_pins + unclaimed_pins;
+  }
+  uint64_t to_move() const { return movable + hugetlb; }
+};
+
+// What would become of an attempt on one block, and what that rests on.
+struct BlockVerdict {
+  MemoryBlock block;
+  Verdict verdict = Verdict::kUnknown;
+  Confidence confidence = Confidence::kLow;
+  std::string reason;             // as in BlockReport
+  std::optional<Timestamp> look;  // unset: the evidence is void
+  BlockEvidence evidence;
+};
+
+// Blocks that have these in common.
+struct VerdictCount {
+  int nid = -1;  // -1: unknown
+  std::string zone;
+  Verdict verdict = Verdict::kUnknown;
+  uint64_t blocks = 0;
+
+  bool operator==(const VerdictCount&) const = default;
+};
+
+// Memory of a node that could be taken offline while all else stays as it is,
+// by estimate: what has to move for it must find room.
+struct RemovableMemory {
+  int nid = -1;
+  uint64_t bytes = 0;
+
+  bool operator==(const RemovableMemory&) const = default;
+};
+
+// Which verdicts to list.
+struct BlockQuery {
+  uint64_t first_id = 0;  // blocks before are left out
+  size_t limit = 0;
+  std::optional<int> nid;
+  std::optional<std::string> zone;
+  std::optional<Verdict> verdict;
+};
+
+struct BlockList {
+  std::vector<BlockVerdict> blocks;  // by id
+  bool more = false;                 // the limit left some out
+};
+
+// Processes that are taken to let go of all they pin: one of these is set.
+struct StoppedHolder {
+  std::optional<uint32_t> pid;
+  std::string unit;
+  std::string cgroup;  // with those below it
+};
+
+struct PlanQuery {
+  uint64_t bytes = 0;
+  std::optional<int> nid;  // unset: any
+  std::optional<StoppedHolder> stopped;
+};
+
+struct PlannedBlock {
+  BlockVerdict verdict;          // with what is stopped gone
+  std::vector<uint32_t> owners;  // ids of those who would have to let go
+};
+
+// A set of blocks that give back so much memory at the least cost.
+struct OfflinePlan {
+  std::vector<PlannedBlock> blocks;  // in the order to take them
+  uint64_t bytes = 0;                // of these
+  uint64_t pages_to_move = 0;
+  uint64_t free_pages = 0;  // that would be left to move to, before the moves
+  uint64_t no_room_blocks = 0;   // left out: what they hold finds no room
+  std::vector<PinOwner> owners;  // that blocks of the plan name
+  // Of what is stopped: the owners it has, and pages it alone pins.
+  uint64_t stopped_owners = 0;
+  uint64_t stopped_pages = 0;
+  std::vector<VerdictCount> verdicts;  // all blocks it could choose from
+  std::optional<Timestamp> oldest_look;
+};
+
 // Everything known of one memory block.
 struct BlockReport {
   MemoryBlock block;
@@ -500,6 +604,8 @@ struct BlockReport {
   std::vector<PinOwner> owners;              // their holdings in this block
   std::vector<BlockingPage> blockers;        // the first ones, by pfn
   std::vector<InferredHolder> inferred;      // their pages in this block
+  Confidence confidence = Confidence::kLow;  // in the verdict
+  BlockEvidence evidence;                    // void without a look
 };
 
 // Everything known of one page.
@@ -560,6 +666,9 @@ struct Snapshot {
   // observable meanwhile.
   std::optional<Timestamp> paused_since;
   int64_t paused_ns = 0;  // of all pauses that have ended
+  // Every block has one verdict. Empty where blocks are not observable.
+  std::vector<VerdictCount> verdicts;
+  std::vector<RemovableMemory> removable;  // by nid
 };
 
 }  // namespace pinwatch

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -403,6 +404,8 @@ v1::CensusTotals ToProto(const CensusTotals& totals) {
 }
 
 v1::Zone ToProto(const Zone& zone);
+v1::BlockVerdict ToProto(const BlockVerdict& verdict);
+v1::RemovableMemory ToProto(const RemovableMemory& memory);
 
 template <typename From, typename To>
 void Convert(const std::vector<From>& from, RepeatedPtrField<To>* to) {
@@ -420,6 +423,69 @@ v1::Zone ToProto(const Zone& zone) {
   out.set_managed_pages(zone.managed_pages);
   Convert(zone.migratetypes, out.mutable_migratetypes());
   if (zone.oldest_look) *out.mutable_oldest_look() = ToProto(*zone.oldest_look);
+  return out;
+}
+
+v1::Confidence ToProto(Confidence confidence) {
+  switch (confidence) {
+    case Confidence::kLow:
+      return v1::CONFIDENCE_LOW;
+    case Confidence::kMedium:
+      return v1::CONFIDENCE_MEDIUM;
+    case Confidence::kHigh:
+      return v1::CONFIDENCE_HIGH;
+  }
+  return v1::CONFIDENCE_UNSPECIFIED;
+}
+
+v1::BlockEvidence ToProto(const BlockEvidence& evidence) {
+  v1::BlockEvidence out;
+  out.set_free(evidence.free);
+  out.set_movable(evidence.movable);
+  out.set_hugetlb(evidence.hugetlb);
+  out.set_long_term_pins(evidence.long_term_pins);
+  out.set_short_term_pins(evidence.short_term_pins);
+  out.set_unclaimed_pins(evidence.unclaimed_pins);
+  out.set_plain_references(evidence.plain_references);
+  out.set_kernel(evidence.kernel);
+  out.set_reserved(evidence.reserved);
+  out.set_offline(evidence.offline);
+  out.set_poisoned(evidence.poisoned);
+  out.set_unstable(evidence.unstable);
+  return out;
+}
+
+v1::BlockVerdict ToProto(const BlockVerdict& verdict) {
+  v1::BlockVerdict out;
+  out.set_block(verdict.block.id);
+  out.set_state(ToUtf8(verdict.block.state));
+  if (verdict.block.nid >= 0) out.set_nid(verdict.block.nid);
+  out.set_zone(ToUtf8(verdict.block.zone));
+  out.set_verdict(ToProto(verdict.verdict));
+  out.set_confidence(ToProto(verdict.confidence));
+  out.set_reason(ToUtf8(verdict.reason));
+  if (!verdict.look) return out;
+  *out.mutable_look() = ToProto(*verdict.look);
+  *out.mutable_evidence() = ToProto(verdict.evidence);
+  return out;
+}
+
+void Convert(const std::vector<VerdictCount>& from, uint64_t block_size_bytes,
+             RepeatedPtrField<v1::VerdictCount>* to) {
+  for (const VerdictCount& count : from) {
+    v1::VerdictCount& out = *to->Add();
+    if (count.nid >= 0) out.set_nid(count.nid);
+    out.set_zone(ToUtf8(count.zone));
+    out.set_verdict(ToProto(count.verdict));
+    out.set_blocks(count.blocks);
+    out.set_bytes(count.blocks * block_size_bytes);
+  }
+}
+
+v1::RemovableMemory ToProto(const RemovableMemory& memory) {
+  v1::RemovableMemory out;
+  if (memory.nid >= 0) out.set_nid(memory.nid);
+  out.set_bytes(memory.bytes);
   return out;
 }
 
@@ -450,6 +516,8 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
     out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);
   if (snapshot.paused_since)
     *out.mutable_paused_since() = ToProto(*snapshot.paused_since);
+  Convert(snapshot.verdicts, snapshot.block_size_bytes, out.mutable_verdicts());
+  Convert(snapshot.removable, out.mutable_removable());
   return out;
 }
 
@@ -473,6 +541,9 @@ v1::Difference ToProto(const Difference& difference) {
   Convert(difference.blocks, out.mutable_blocks());
   Convert(difference.migrations, out.mutable_migrations());
   Convert(difference.calls, out.mutable_calls());
+  Convert(difference.verdicts, difference.block_size_bytes,
+          out.mutable_verdicts());
+  Convert(difference.removable, out.mutable_removable());
   for (const int nid : difference.nodes_gone) out.add_nodes_gone(nid);
   for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
   if (difference.pause_changed) {
@@ -532,7 +603,47 @@ v1::ExplainBlockResponse ToProto(const BlockReport& report) {
   Convert(report.owners, out.mutable_owners());
   Convert(report.blockers, out.mutable_blockers());
   Convert(report.inferred, out.mutable_inferred());
+  out.set_confidence(ToProto(report.confidence));
+  if (report.look) *out.mutable_evidence() = ToProto(report.evidence);
   return out;
+}
+
+v1::ListBlocksResponse ToBlocksProto(const BlockList& list,
+                                     uint64_t block_size_bytes) {
+  v1::ListBlocksResponse out;
+  out.set_block_size_bytes(block_size_bytes);
+  Convert(list.blocks, out.mutable_blocks());
+  if (list.more)
+    out.set_next_page_token(std::to_string(list.blocks.back().block.id));
+  return out;
+}
+
+v1::PlanOfflineResponse ToPlanProto(const OfflinePlan& plan,
+                                    uint64_t block_size_bytes, uint64_t bytes) {
+  v1::PlanOfflineResponse out;
+  out.set_reached(plan.bytes >= bytes);
+  for (const PlannedBlock& block : plan.blocks) {
+    v1::PlannedBlock& to = *out.add_blocks();
+    *to.mutable_verdict() = ToProto(block.verdict);
+    for (const uint32_t owner : block.owners) to.add_owners(owner);
+  }
+  out.set_bytes(plan.bytes);
+  out.set_pages_to_move(plan.pages_to_move);
+  out.set_free_pages(plan.free_pages);
+  out.set_no_room_blocks(plan.no_room_blocks);
+  Convert(plan.owners, out.mutable_owners());
+  out.set_stopped_owners(plan.stopped_owners);
+  out.set_stopped_pages(plan.stopped_pages);
+  Convert(plan.verdicts, block_size_bytes, out.mutable_verdicts());
+  if (plan.oldest_look) *out.mutable_oldest_look() = ToProto(*plan.oldest_look);
+  return out;
+}
+
+std::optional<Verdict> FromProto(v1::Verdict verdict) {
+  for (int i = 0; i < kNrVerdicts; ++i)
+    if (ToProto(static_cast<Verdict>(i)) == verdict)
+      return static_cast<Verdict>(i);
+  return std::nullopt;
 }
 
 v1::ExplainPageResponse ToProto(const PageReport& report) {

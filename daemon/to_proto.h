@@ -31,6 +31,17 @@ v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
                                      uint64_t first_id, size_t size,
                                      bool holding);
 
+// Answers ListBlocks.
+v1::ListBlocksResponse ToBlocksProto(const BlockList& list,
+                                     uint64_t block_size_bytes);
+
+// Answers PlanOffline to who asked for so much.
+v1::PlanOfflineResponse ToPlanProto(const OfflinePlan& plan,
+                                    uint64_t block_size_bytes, uint64_t bytes);
+
+// Nothing for one that is not known.
+std::optional<Verdict> FromProto(v1::Verdict verdict);
+
 // Answers ExplainBlock.
 v1::ExplainBlockResponse ToProto(const BlockReport& report);
 

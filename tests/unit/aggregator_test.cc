@@ -566,6 +566,54 @@ TEST_F(ClaimedTest, ExplainsABlockByWhatStandsInItAndWhoHoldsThat) {
   EXPECT_THAT(report->blockers[0].owners, ElementsAre(1));
 }
 
+TEST_F(ClaimedTest, ListsTheVerdictThatExplainGives) {
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const BlockList list = aggregator_.ListBlocks({.limit = 23}, At(9));
+  ASSERT_FALSE(list.blocks.empty());
+  EXPECT_EQ(list.blocks[0].block.id, 0u);
+  EXPECT_EQ(list.blocks[0].verdict, Verdict::kBlockedByLongTermPins);
+  EXPECT_EQ(list.blocks[0].evidence.long_term_pins, 23u);
+  EXPECT_EQ(list.blocks[0].confidence, Confidence::kHigh);
+  uint64_t blocks = 0;
+  for (const VerdictCount& count : aggregator_.Build(At(9)).verdicts)
+    blocks += count.blocks;
+  EXPECT_EQ(blocks, list.blocks.size());
+  EXPECT_TRUE(
+      aggregator_
+          .ListBlocks({.limit = 23, .verdict = Verdict::kRemovable}, At(9))
+          .blocks.empty());
+}
+
+TEST_F(ClaimedTest, AnOwnerWhoIsKnownAfterTheLookMendsTheVerdict) {
+  LookAtClaims(3, 2);
+  EXPECT_EQ(aggregator_.ListBlocks({.limit = 1}, At(4))
+                .blocks.at(0)
+                .evidence.unclaimed_pins,
+            23u);
+  SetClaims(5);
+  EXPECT_EQ(aggregator_.ListBlocks({.limit = 1}, At(6))
+                .blocks.at(0)
+                .evidence.long_term_pins,
+            23u);
+}
+
+TEST_F(ClaimedTest, APlanTakesThePinsOfWhoIsStoppedToBeGone) {
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const OfflinePlan other =
+      aggregator_.Plan({.bytes = 1, .stopped = StoppedHolder{.pid = 7}}, At(9));
+  EXPECT_EQ(other.stopped_owners, 0u);
+  EXPECT_EQ(other.stopped_pages, 0u);
+  for (const VerdictCount& count : other.verdicts)
+    EXPECT_NE(count.verdict, Verdict::kRemovableAfterMigration);
+  const OfflinePlan plan = aggregator_.Plan(
+      {.bytes = 1, .stopped = StoppedHolder{.pid = 42}}, At(9));
+  EXPECT_EQ(plan.stopped_owners, 1u);
+  EXPECT_EQ(plan.stopped_pages, 23u);
+  EXPECT_TRUE(plan.owners.empty());
+}
+
 TEST_F(ClaimedTest, ExplainsABlockThatNobodyLookedAtAsUnknown) {
   const absl::StatusOr<BlockReport> report = aggregator_.Explain(1, At(9));
   ASSERT_TRUE(report.ok());

@@ -511,6 +511,16 @@ class CommandTest : public RunsCommand {
              [this](uint64_t pfn, PageAnswer answer) {
                asked_pages_.push_back(pfn);
                answer(page_report_);
+             },
+         .blocks =
+             [this](BlockQuery query, BlocksAnswer answer) {
+               asked_lists_.push_back(query);
+               answer(block_list_);
+             },
+         .plan =
+             [this](PlanQuery query, PlanAnswer answer) {
+               asked_plans_.push_back(query);
+               answer(plan_);
              }});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -521,6 +531,10 @@ class CommandTest : public RunsCommand {
   std::vector<int64_t> asked_ages_ns_;
   std::vector<uint64_t> asked_blocks_;
   std::vector<uint64_t> asked_pages_;
+  std::vector<BlockQuery> asked_lists_;
+  std::vector<PlanQuery> asked_plans_;
+  absl::StatusOr<BlockList> block_list_ = BlockList{};
+  absl::StatusOr<OfflinePlan> plan_ = OfflinePlan{};
   absl::StatusOr<PageReport> page_report_ = PageReport{};
   absl::StatusOr<BlockReport> block_report_ =
       absl::NotFoundError("there is no memory999");
@@ -684,7 +698,7 @@ TEST_F(CommandTest, ExplainTakesABlockByNameOrNumber) {
     EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", block}), 0);
     EXPECT_EQ(out_.str(),
               "memory42: online\nAn offline now would succeed: nothing in it "
-              "has to move.\n");
+              "has to move.\nConfidence: low.\n");
   }
   EXPECT_EQ(Run({"explain", "-o", "json", "--socket", path_.c_str(), "7"}), 0);
   EXPECT_EQ(nlohmann::json::parse(out_.str())["verdict"], "VERDICT_REMOVABLE");
@@ -694,13 +708,75 @@ TEST_F(CommandTest, ExplainTakesABlockByNameOrNumber) {
 TEST_F(CommandTest, ExplainRefusesWhatNamesNoBlock) {
   Serve();
   for (const char* block : {"", "memory", "memoryx", "-1", "+1", " 1", "1x",
-                            "memory18446744073709551616", "0x10"})
+                            "memory18446744073709551616", "0x", "0xg"})
     EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", block}), 2) << block;
   EXPECT_EQ(Run({"--socket", path_.c_str(), "explain"}), 2);
   EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "memory1", "2"}), 2);
   EXPECT_THAT(asked_blocks_, ElementsAre());
   EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "999"}), 70);
   EXPECT_EQ(err_.str(), "pinwatch: NOT_FOUND: there is no memory999\n");
+}
+
+TEST_F(CommandTest, ExplainTakesAPhysicalAddress) {
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "0x12345fff"}), 0);
+  EXPECT_THAT(asked_pages_, ElementsAre(0x12345));
+}
+
+TEST_F(CommandTest, ExplainTakesANodeThatThereIs) {
+  snapshot_.verdicts = {{1, "Movable", Verdict::kRemovable, 23}};
+  snapshot_.removable = {{1, 23u << 20}};
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "node", "1"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("node 1: about 23 MiB could be taken"));
+  EXPECT_THAT(out_.str(), HasSubstr("zone Movable: 23 removable\n"));
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "explain", "node", "7"}), 70);
+  EXPECT_EQ(err_.str(), "pinwatch: NOT_FOUND: this host has no node 7\n");
+}
+
+TEST_F(CommandTest, BlocksAsksForWhatItsFiltersSay) {
+  block_list_->blocks = {{.block = {.id = 42, .state = "online"},
+                          .verdict = Verdict::kBlockedByKernelMemory}};
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "blocks", "--node", "3", "--zone",
+                 "Movable", "--verdict", "blocked_by_kernel_memory"}),
+            0);
+  EXPECT_THAT(out_.str(), HasSubstr("memory42    K\n"));
+  ASSERT_EQ(asked_lists_.size(), 1u);
+  EXPECT_EQ(asked_lists_[0].nid, 3);
+  EXPECT_EQ(asked_lists_[0].zone, "Movable");
+  EXPECT_EQ(asked_lists_[0].verdict, Verdict::kBlockedByKernelMemory);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "blocks", "-o", "json"}), 0);
+  EXPECT_EQ(nlohmann::json::parse(out_.str())["blocks"][0]["block"], 42);
+  EXPECT_FALSE(asked_lists_[1].nid || asked_lists_[1].verdict);
+  EXPECT_EQ(Run({"blocks", "--verdict", "maybe"}), 2);
+}
+
+TEST_F(CommandTest, PlanSaysByItsExitCodeWhetherThereIsEnough) {
+  plan_->bytes = 1u << 30;
+  Serve();
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "plan", "--bytes", "1G"}), 0);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "plan", "--bytes", "2GiB"}), 3);
+  EXPECT_THAT(out_.str(),
+              HasSubstr("2 GiB cannot be had, only 0 blocks, 1 GiB."));
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "plan", "--bytes", "0"}), 2);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "plan"}), 2);
+  ASSERT_EQ(asked_plans_.size(), 2u);
+  EXPECT_EQ(asked_plans_[1].bytes, 2ull << 30);
+  EXPECT_FALSE(asked_plans_[1].stopped);
+}
+
+TEST_F(CommandTest, PlanTellsAProcessAUnitAndACgroupApart) {
+  plan_->bytes = 1u << 30;
+  Serve();
+  for (const char* who : {"812", "db.service", "/system.slice"})
+    EXPECT_EQ(Run({"--socket", path_.c_str(), "plan", "--bytes", "1G",
+                   "--what-if-stopped", who}),
+              0);
+  ASSERT_EQ(asked_plans_.size(), 3u);
+  EXPECT_EQ(asked_plans_[0].stopped->pid, 812u);
+  EXPECT_EQ(asked_plans_[1].stopped->unit, "db.service");
+  EXPECT_EQ(asked_plans_[2].stopped->cgroup, "/system.slice");
 }
 
 // A stream that says when it holds a text.
@@ -809,6 +885,8 @@ TEST_F(CommandTest, EverySubcommandHelpsWithItsOwnJson) {
            {"status", "GetInfoResponse"},
            {"top", "ListOwnersResponse"},
            {"explain", "ExplainBlockResponse"},
+           {"blocks", "ListBlocksResponse"},
+           {"plan", "PlanOfflineResponse"},
            {"watch", "WatchResponse"},
            {"attempts", "ListAttemptsResponse"}}) {
     EXPECT_EQ(Run({name, "--help"}), 0);

@@ -3,109 +3,144 @@
 
 #include <gtest/gtest.h>
 
-#include <utility>
+#include <string>
 
 namespace pinwatch {
 namespace {
 
-using Pages = std::vector<std::pair<page_class, uint64_t>>;
+const MemoryBlock kMovable = {.id = 7, .state = "online", .zone = "Movable"};
+const MemoryBlock kNormal = {.id = 7, .state = "online", .zone = "Normal"};
+constexpr HostState kRoomy = {.free_pages = 1'000'000};
+constexpr int64_t kSecond = 1'000'000'000;
 
-BlockReport Report(const Pages& pages, const std::string& zone = "Movable") {
-  BlockReport report{
-      .block = {.state = "online", .zone = zone},
-      .look = Timestamp{.realtime_ns = 1, .monotonic_ns = 1},
-      .migratetypes = {{.migratetype = "movable"}},
-  };
-  for (const auto& [page, count] : pages)
-    report.migratetypes[0].pages[page] = count;
-  return report;
+void ExpectVerdict(const MemoryBlock& block, const BlockEvidence& evidence,
+                   Verdict verdict, const std::string& reason) {
+  EXPECT_EQ(VerdictOf(block, &evidence, true), verdict);
+  EXPECT_EQ(ReasonFor(verdict, block, evidence, kRoomy), reason);
 }
 
-// One with a pinned page that an owner of that kind holds.
-BlockReport Held(bool long_term, const std::string& zone) {
-  BlockReport report = Report({{PAGE_PINNED_EXACT, 1}}, zone);
-  report.attributions = {{0, zone, Certainty::kHeld, "", {1, 1}}};
-  report.owners = {{.id = 1, .long_term = long_term}};
-  return report;
-}
-
-BlockReport Unattributed(const std::string& zone) {
-  BlockReport report = Report({{PAGE_PINNED_EXACT, 1}}, zone);
-  report.attributions = {
-      {0, zone, Certainty::kUnattributed, "no_claim", {1, 1}}};
-  return report;
-}
-
-void ExpectVerdict(BlockReport report, Verdict verdict,
-                   const std::string& reason) {
-  Judge(report);
-  EXPECT_EQ(report.verdict, verdict);
-  EXPECT_EQ(report.reason, reason);
+Confidence ConfidenceOf(const MemoryBlock& block, const BlockEvidence& evidence,
+                        int64_t age_ns = 0, bool outdated = false,
+                        const HostState& host = kRoomy) {
+  return ConfidenceIn(VerdictOf(block, &evidence, true), block, evidence, host,
+                      age_ns, outdated);
 }
 
 TEST(Removability, AnOfflineBlockIsOffline) {
-  BlockReport report = Report({{PAGE_KERNEL, 1}});
-  report.block.state = "offline";
-  ExpectVerdict(report, Verdict::kAlreadyOffline, "it is offline");
+  MemoryBlock block = kMovable;
+  block.state = "offline";
+  ExpectVerdict(block, {.kernel = 1}, Verdict::kAlreadyOffline,
+                "it is offline");
+  EXPECT_EQ(VerdictOf(block, nullptr, true), Verdict::kAlreadyOffline);
+  EXPECT_EQ(ConfidenceOf(block, {}, INT64_MAX, true), Confidence::kHigh);
 }
 
 TEST(Removability, WithoutALookNothingIsKnown) {
-  BlockReport report = Report({});
-  report.look.reset();
-  ExpectVerdict(report, Verdict::kUnknown, "the census could not look at it");
+  EXPECT_EQ(VerdictOf(kMovable, nullptr, true), Verdict::kUnknown);
+  EXPECT_EQ(ReasonFor(Verdict::kUnknown, kMovable, {}, kRoomy),
+            "the census could not look at it");
 }
 
 TEST(Removability, AnEmptyBlockGoes) {
-  ExpectVerdict(Report({{PAGE_FREE, 32768}}), Verdict::kRemovable,
+  ExpectVerdict(kMovable, {.free = 32768}, Verdict::kRemovable,
                 "nothing in it has to move");
 }
 
 TEST(Removability, PagesThatMoveMove) {
-  ExpectVerdict(Report({{PAGE_MOVABLE, 23}, {PAGE_HUGETLB, 512}}),
-                Verdict::kRemovableAfterMigration, "535 pages to move");
+  ExpectVerdict(kMovable, {.movable = 23}, Verdict::kRemovableAfterMigration,
+                "23 pages to move");
+  ExpectVerdict(kMovable, {.movable = 23, .hugetlb = 512},
+                Verdict::kRemovableAfterMigration,
+                "535 pages to move, 512 of them in huge pages, which need "
+                "others that are free");
 }
 
 TEST(Removability, OnePageOfKernelMemoryIsWorseThanPins) {
-  BlockReport report = Held(/*long_term=*/true, "Normal");
-  report.migratetypes[0].pages[PAGE_RESERVED] = 1;
-  ExpectVerdict(report, Verdict::kBlockedByKernelMemory,
-                "1 page of kernel memory");
+  ExpectVerdict(kNormal, {.long_term_pins = 1, .reserved = 1},
+                Verdict::kBlockedByKernelMemory, "1 page of kernel memory");
+  ExpectVerdict(kNormal, {.long_term_pins = 1, .kernel = 23},
+                Verdict::kBlockedByKernelMemory, "23 pages of kernel memory");
+}
+
+TEST(Removability, InZoneMovableReservedPagesAreTheKernelsImage) {
+  ExpectVerdict(kMovable, {.reserved = 7}, Verdict::kBlockedByKernelMemory,
+                "7 pages of kernel memory, reserved at boot: a part of the "
+                "kernel's image, or a hole");
 }
 
 TEST(Removability, WhoPinsForLongBlocksForLong) {
-  ExpectVerdict(Held(/*long_term=*/true, "Movable"),
+  ExpectVerdict(kMovable, {.long_term_pins = 1},
                 Verdict::kBlockedByLongTermPins, "1 page pinned");
 }
 
 TEST(Removability, WhoPinsForShortIsLikelyToPass) {
-  ExpectVerdict(Held(/*long_term=*/false, "Normal"),
+  ExpectVerdict(kNormal, {.short_term_pins = 1},
                 Verdict::kBlockedByShortTermPins, "1 page pinned for short");
 }
 
 TEST(Removability, PinsOfNobodyKnownPassInZoneMovableAlone) {
-  ExpectVerdict(Unattributed("Movable"), Verdict::kBlockedByShortTermPins,
-                "1 page pinned for short");
-  ExpectVerdict(Unattributed("Normal"), Verdict::kBlockedByLongTermPins,
+  ExpectVerdict(kMovable, {.unclaimed_pins = 1},
+                Verdict::kBlockedByShortTermPins, "1 page pinned for short");
+  ExpectVerdict(kNormal, {.unclaimed_pins = 1}, Verdict::kBlockedByLongTermPins,
                 "1 page pinned");
 }
 
+TEST(Removability, WhereLongTermPinsStayInZoneMovablePinsOfNobodyKnownDo) {
+  const BlockEvidence evidence = {.unclaimed_pins = 1};
+  EXPECT_EQ(VerdictOf(kMovable, &evidence, /*moves_long_term_pins=*/false),
+            Verdict::kBlockedByLongTermPins);
+}
+
 TEST(Removability, AShortTermPinDoesNotExcuseOneOfNobodyKnown) {
-  BlockReport report = Held(/*long_term=*/false, "Normal");
-  report.attributions.push_back(
-      {0, "Normal", Certainty::kUnattributed, "no_claim", {1, 1}});
-  ExpectVerdict(report, Verdict::kBlockedByLongTermPins, "2 pages pinned");
+  ExpectVerdict(kNormal, {.short_term_pins = 1, .unclaimed_pins = 1},
+                Verdict::kBlockedByLongTermPins, "2 pages pinned");
 }
 
 TEST(Removability, PlainReferencesBlockToo) {
-  BlockReport report = Report({{PAGE_ELEVATED, 2}, {PAGE_BIASED, 1}});
-  Judge(report);
-  EXPECT_EQ(report.verdict, Verdict::kBlockedByPlainReferences);
-  EXPECT_EQ(report.reason.substr(0, 24), "3 pages with references ");
+  const BlockEvidence evidence = {.plain_references = 3};
+  EXPECT_EQ(VerdictOf(kMovable, &evidence, true),
+            Verdict::kBlockedByPlainReferences);
+  EXPECT_EQ(
+      ReasonFor(Verdict::kBlockedByPlainReferences, kMovable, evidence, kRoomy)
+          .substr(0, 24),
+      "3 pages with references ");
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence), Confidence::kLow);
 }
 
-TEST(Removability, WhatIsOfflineOrPoisonedAlreadyIsInNobodysWay) {
-  ExpectVerdict(Report({{PAGE_OFFLINE, 7}, {PAGE_POISONED, 1}}),
-                Verdict::kRemovable, "nothing in it has to move");
+TEST(Removability, WhatIsPoisonedAlreadyIsInNobodysWay) {
+  ExpectVerdict(kMovable, {.poisoned = 1}, Verdict::kRemovable,
+                "nothing in it has to move");
+}
+
+TEST(Removability, WhoHasPagesLogicallyOfflineMayRefuse) {
+  ExpectVerdict(kMovable, {.offline = 7}, Verdict::kRemovable,
+                "nothing in it has to move; whether the balloon or virtio-mem "
+                "lets go of 7 pages is not known");
+  EXPECT_EQ(ConfidenceOf(kMovable, {.offline = 7}), Confidence::kLow);
+}
+
+TEST(Removability, WhatFindsNoRoomIsSaidSo) {
+  const BlockEvidence evidence = {.free = 100, .movable = 23};
+  const HostState tight = {.free_pages = 122};
+  EXPECT_EQ(
+      ReasonFor(Verdict::kRemovableAfterMigration, kMovable, evidence, tight),
+      "23 pages to move, more than is free elsewhere: other memory would "
+      "have to be reclaimed first");
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 0, false, tight),
+            Confidence::kLow);
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 0, false, {.free_pages = 123}),
+            Confidence::kHigh);
+}
+
+TEST(Removability, ConfidenceWanesWithTheAgeOfTheLookAndMovedCounters) {
+  const BlockEvidence evidence = {.free = 1};
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 60 * kSecond), Confidence::kHigh);
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 61 * kSecond),
+            Confidence::kMedium);
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 0, true), Confidence::kMedium);
+  EXPECT_EQ(ConfidenceOf(kMovable, evidence, 3601 * kSecond), Confidence::kLow);
+  EXPECT_EQ(ConfidenceOf(kNormal, {.reserved = 1}, 3601 * kSecond, true),
+            Confidence::kHigh);
 }
 
 }  // namespace

@@ -138,6 +138,19 @@ class BoundSocket {
   const int fd_;
 };
 
+// Five blocks, 3 to 7, as far as the query goes.
+void ListFive(const BlockQuery& query, const BlocksAnswer& answer) {
+  BlockList list;
+  for (uint64_t id = 3; id <= 7; ++id) {
+    if (id < query.first_id) continue;
+    list.more = list.blocks.size() == query.limit;
+    if (list.more) break;
+    list.blocks.push_back({.block = {.id = id, .state = "online"},
+                           .verdict = Verdict::kRemovable});
+  }
+  answer(list);
+}
+
 class ServiceTest : public testing::Test {
  protected:
   ~ServiceTest() override {
@@ -152,7 +165,8 @@ class ServiceTest : public testing::Test {
                                     &published_,
                                     {.look = questions_.Asker(),
                                      .block = questions_.BlockAsker(),
-                                     .page = questions_.PageAsker()});
+                                     .page = questions_.PageAsker(),
+                                     .blocks = ListFive});
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     return absl::OkStatus();
@@ -531,6 +545,32 @@ TEST_F(ServiceTest, WithAnAgeTheAnswerIsAwaited) {
   });
   ASSERT_TRUE(GetFreshSnapshot(2, 3).ok());
   EXPECT_EQ(response_.snapshot().generation(), 9u);
+}
+
+TEST_F(ServiceTest, BlocksAreListedInPages) {
+  published_.Set(SomeSnapshot(7));
+  Start();
+  std::vector<uint64_t> ids;
+  v1::ListBlocksRequest request;
+  request.set_page_size(2);
+  for (int pages = 1;; ++pages) {
+    grpc::ClientContext context;
+    v1::ListBlocksResponse response;
+    ASSERT_TRUE(stub_->ListBlocks(&context, request, &response).ok());
+    for (const v1::BlockVerdict& block : response.blocks())
+      ids.push_back(block.block());
+    request.set_page_token(response.next_page_token());
+    if (request.page_token().empty()) {
+      EXPECT_EQ(pages, 3);
+      break;
+    }
+  }
+  EXPECT_THAT(ids, testing::ElementsAre(3, 4, 5, 6, 7));
+  request.set_page_token("07");
+  grpc::ClientContext context;
+  v1::ListBlocksResponse response;
+  EXPECT_EQ(stub_->ListBlocks(&context, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(ServiceTest, APageIsExplained) {
