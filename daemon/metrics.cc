@@ -289,10 +289,25 @@ void ReadOldestLook(const Scrape& s, const Emit& emit) {
       emit(Seconds(zone.oldest_look->realtime_ns), zone.nid, zone.name);
 }
 
+std::string NodeLabel(int nid) {
+  return nid < 0 ? "unknown" : std::to_string(nid);
+}
+
 void ReadMemoryBlocks(const Scrape& s, const Emit& emit) {
   for (const BlockCount& count : s.snapshot.blocks)
-    emit(count.blocks, count.nid < 0 ? "unknown" : std::to_string(count.nid),
-         count.zone, count.state);
+    emit(count.blocks, NodeLabel(count.nid), count.zone, count.state);
+}
+
+// Every verdict where there is any, so that one that nobody has any more is 0.
+void EmitVerdicts(const Snapshot& snapshot, uint64_t unit, const Emit& emit) {
+  std::map<std::pair<int, std::string>, std::array<uint64_t, kNrVerdicts>> by;
+  for (const VerdictCount& count : snapshot.verdicts)
+    by[{count.nid, count.zone}][static_cast<size_t>(count.verdict)] +=
+        count.blocks;
+  for (const auto& [place, blocks] : by)
+    for (size_t v = 0; v < blocks.size(); ++v)
+      emit(static_cast<double>(blocks[v] * unit), NodeLabel(place.first),
+           place.second, kVerdictNames[v]);
 }
 
 constexpr MetricType kGauge = MetricType::kGauge;
@@ -530,6 +545,33 @@ constexpr MetricDef kMetrics[] = {
      .help = "Memory blocks by state. Source: /sys/devices/system/memory.",
      .labels = {"numa_node", "mem_zone", "state"},
      .read = ReadMemoryBlocks},
+    {.name = "pinwatch_memory_block_verdicts",
+     .type = kGauge,
+     .help = "Memory blocks by what would become of an attempt to take them "
+             "offline. Source: census of struct page, claims.",
+     .labels = {"numa_node", "mem_zone", "verdict"},
+     .read = [](const Scrape& s,
+                const Emit& emit) { EmitVerdicts(s.snapshot, 1, emit); }},
+    {.name = "pinwatch_memory_block_verdict_bytes",
+     .type = kGauge,
+     .help = "Size of these memory blocks, in bytes. Source: census of struct "
+             "page, claims.",
+     .labels = {"numa_node", "mem_zone", "verdict"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           EmitVerdicts(s.snapshot, s.snapshot.block_size_bytes, emit);
+         }},
+    {.name = "pinwatch_removable_bytes",
+     .type = kGauge,
+     .help = "Memory that could be taken offline while all else stays, by "
+             "estimate, in bytes: what has to move must find room. Source: "
+             "census of struct page, claims.",
+     .labels = {"numa_node"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           for (const RemovableMemory& memory : s.snapshot.removable)
+             emit(static_cast<double>(memory.bytes), NodeLabel(memory.nid));
+         }},
 
     {.name = "pinwatch_pinned_pages",
      .type = kGauge,

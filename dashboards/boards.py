@@ -305,6 +305,16 @@ _ATTEMPTS = ("Attempts", [
 ])
 
 _BLOCKS = ("Memory blocks", [
+    graph("Memory, by verdict", "The size of memory blocks by what would become of an attempt to take them offline.",
+          ("sum by (verdict) (pinwatch_memory_block_verdict_bytes)", "{{verdict}}"),
+          stack=True, min=0, interpolation="stepAfter", size=THIRD),
+    graph("Blocks of zone Movable that would not go", "By what keeps them; pinwatch blocks names them.",
+          ('sum by (instance, verdict) (pinwatch_memory_block_verdicts{mem_zone="Movable",verdict=~"blocked_.*"})',
+           "{{instance}} {{verdict}}"),
+          stack=True, min=0, interpolation="stepAfter", size=THIRD),
+    graph("Memory that could be taken offline", "By estimate, while all else stays: what has to move must find room.",
+          ("sum by (instance, numa_node) (pinwatch_removable_bytes)", "{{instance}} node {{numa_node}}"),
+          min=0, interpolation="stepAfter", size=THIRD),
     graph("Blocks, by state", "Memory blocks by what the kernel says of them.",
           ("sum by (instance, state) (pinwatch_memory_blocks)", "{{instance}} {{state}}"),
           stack=True, min=0, interpolation="stepAfter", size=THIRD),

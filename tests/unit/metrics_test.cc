@@ -160,6 +160,8 @@ Snapshot FullSnapshot() {
       .moves_long_term_pins = true,
       .paused_since = Timestamp{.monotonic_ns = 10'000'000'000},
       .paused_ns = 2'500'000'000,
+      .verdicts = {{1, "Movable", Verdict::kBlockedByLongTermPins, 7}},
+      .removable = {{1, 23}},
   };
   snapshot.calls[0].calls.latencies.back() = 4;
   return snapshot;
@@ -303,6 +305,10 @@ TEST(Metrics, EveryFigureOfASnapshotHasItsLine) {
           R"(pinwatch_subsystem_pin_call_seconds_bucket{subsystem="vfio",kind="long_term",le="+Inf"} 10)",
           R"(pinwatch_subsystem_pin_call_seconds_count{subsystem="vfio",kind="long_term"} 10)",
           R"(pinwatch_subsystem_pin_call_seconds_sum{subsystem="vfio",kind="long_term"} 2.5)",
+          R"(pinwatch_memory_block_verdicts{numa_node="1",mem_zone="Movable",verdict="blocked_by_long_term_pins"} 7)",
+          R"(pinwatch_memory_block_verdicts{numa_node="1",mem_zone="Movable",verdict="removable"} 0)",
+          R"(pinwatch_memory_block_verdict_bytes{numa_node="1",mem_zone="Movable",verdict="blocked_by_long_term_pins"} 939524096)",
+          R"(pinwatch_removable_bytes{numa_node="1"} 23)",
           R"(pinwatch_pin_calls_skipped_total 35)",
           R"(pinwatch_pin_calls_unclaimed_total{cause="busy"} 36)",
           R"(pinwatch_pin_calls_unclaimed_total{cause="recursion"} 37)",
