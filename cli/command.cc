@@ -101,6 +101,8 @@ CLI::App* AddCommand(CLI::App& app, Options& options, const std::string& name,
   command->add_option("-o,--output", options.output)
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
+  command->add_flag_callback(
+      "--json", [&options] { options.output = "json"; }, "The same as -o json");
   command->callback([&options, run] { options.run = run; });
   return command;
 }

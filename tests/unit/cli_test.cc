@@ -746,7 +746,7 @@ TEST_F(CommandTest, BlocksAsksForWhatItsFiltersSay) {
   EXPECT_EQ(asked_lists_[0].nid, 3);
   EXPECT_EQ(asked_lists_[0].zone, "Movable");
   EXPECT_EQ(asked_lists_[0].verdict, Verdict::kBlockedByKernelMemory);
-  EXPECT_EQ(Run({"--socket", path_.c_str(), "blocks", "-o", "json"}), 0);
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "blocks", "--json"}), 0);
   EXPECT_EQ(nlohmann::json::parse(out_.str())["blocks"][0]["block"], 42);
   EXPECT_FALSE(asked_lists_[1].nid || asked_lists_[1].verdict);
   EXPECT_EQ(Run({"blocks", "--verdict", "maybe"}), 2);
