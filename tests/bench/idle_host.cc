@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -146,6 +148,38 @@ uint64_t ResidentBytes() {
   return resident * 4096;
 }
 
+// Milliseconds until the loop has answered; `ask` is given where to.
+template <typename T, typename Ask>
+double AnswerMs(Ask ask) {
+  std::promise<absl::StatusOr<T>> promise;
+  const auto begin = std::chrono::steady_clock::now();
+  ask([&](absl::StatusOr<T> answer) { promise.set_value(std::move(answer)); });
+  if (const auto answer = promise.get_future().get(); !answer.ok()) {
+    std::fprintf(stderr, "idle-host: %s\n", answer.status().ToString().c_str());
+    std::exit(1);
+  }
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+// All blocks are listed at once here, and the plan has every owner's pins to
+// take away: more than any question asks for.
+nlohmann::ordered_json AnswerTimes(Loop& loop, uint32_t blocks) {
+  return {{"blocks", AnswerMs<BlockList>([&](BlocksAnswer answer) {
+             loop.AskForBlockList({.limit = blocks}, std::move(answer));
+           })},
+          {"plan", AnswerMs<OfflinePlan>([&](PlanAnswer answer) {
+             loop.AskForOfflinePlan(
+                 {.bytes = uint64_t{blocks} * kBlockPages * 4096,
+                  .stopped = StoppedHolder{.unit = "idle.service"}},
+                 std::move(answer));
+           })},
+          {"explain", AnswerMs<BlockReport>([&](BlockAnswer answer) {
+             loop.AskAboutBlock(blocks / 2, std::move(answer));
+           })}};
+}
+
 int Measure(uint32_t blocks, uint32_t owners, int seconds) {
   std::string root = "/dev/shm/idle-host-XXXXXX";
   if (!mkdtemp(root.data())) {
@@ -165,10 +199,12 @@ int Measure(uint32_t blocks, uint32_t owners, int seconds) {
   sleep(static_cast<unsigned>(seconds));
   const double cpu = CpuSeconds() - before;
   const auto snapshot = published.Get();
+  const nlohmann::ordered_json answers = AnswerTimes(loop, blocks);
   std::puts(nlohmann::ordered_json{{"blocks", snapshot->blocks.at(0).blocks},
                                    {"owners", snapshot->owners.size()},
                                    {"cpu_percent", cpu / seconds * 100},
-                                   {"resident_mib", ResidentBytes() >> 20}}
+                                   {"resident_mib", ResidentBytes() >> 20},
+                                   {"answer_ms", answers}}
                 .dump()
                 .c_str());
   eventfd_write(stop, 1);
