@@ -147,7 +147,9 @@ TEST_F(Verdicts, TwentyThreeLongTermPinsKeepTheirBlock) {
                                          ? "VERDICT_BLOCKED_BY_KERNEL_MEMORY"
                                          : "VERDICT_BLOCKED_BY_LONG_TERM_PINS");
     // Where long-term pins leave it, they are in the kernel's own zones.
-    if (MovesLongtermPins()) EXPECT_NE(verdict.at("zone"), "Movable");
+    if (MovesLongtermPins()) {
+      EXPECT_NE(verdict.at("zone"), "Movable");
+    }
     EXPECT_EQ(TryOffline(id), kernel ? "EBUSY" : "EINTR") << verdict;
   }
   EXPECT_EQ(pages_pinned, 23u);
