@@ -69,8 +69,7 @@ TEST(PlanTable, SaysWhatStoppingSomebodyWouldGive) {
   EXPECT_THAT(Table("bytes: 1 stopped_pid: 812",
                     "reached: true stopped_owners: 2 stopped_pages: 23"),
               HasSubstr("If process 812 were stopped: 23 pages (92 KiB) that "
-                        "it alone pins would be let
-  go."));
+                        "it alone pins would be let\n  go."));
   EXPECT_THAT(
       Table("bytes: 1 stopped_unit: 'db\\x1b.service'", "reached: true"),
       HasSubstr("No pin of unit db\\x1b.service is known"));
