@@ -22,11 +22,6 @@ char LICENSE[] SEC("license") = "GPL";
 /* Flag bits of section_mem_map; the address proper begins above them. */
 #define SECTION_IS_ONLINE (1UL << 2)
 
-/* Low bits of page->mapping. */
-#define MAPPING_ANON 1UL
-#define MAPPING_MOVABLE_OPS 2UL
-#define MAPPING_BITS 3UL
-
 /* struct pages fetched by one read: 4 KiB of them. */
 #define BULK 64
 
@@ -84,12 +79,6 @@ struct walk {
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
 };
 
-/* Slab is a page type from Linux v6.12 on. */
-#define SLAB_FLAG                                                                                  \
-	(bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1)                         \
-		 ? 1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)               \
-		 : 0)
-
 static __always_inline struct page_view view_of(const char *page)
 {
 	return (struct page_view){
@@ -100,37 +89,6 @@ static __always_inline struct page_view view_of(const char *page)
 		.mapcount = FIELD(__s32, page, ((struct page *)0)->_mapcount.counter),
 		.refcount = FIELD(__s32, page, ((struct page *)0)->_refcount.counter),
 	};
-}
-
-enum page_kind { KIND_NONE, KIND_BUDDY, KIND_OFFLINE, KIND_HUGETLB, KIND_SLAB, KIND_OTHER };
-
-/* The page type, which takes the place of the mapcount where there is one. */
-static __always_inline enum page_kind kind_of(const struct page_view *page)
-{
-	__u32 type = page->mapcount;
-
-	if (bpf_core_enum_value_exists(enum pagetype, PGTY_buddy)) {
-		__u32 pgty = type >> 24;
-
-		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_buddy))
-			return KIND_BUDDY;
-		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_offline))
-			return KIND_OFFLINE;
-		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_hugetlb))
-			return KIND_HUGETLB;
-		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_slab))
-			return KIND_SLAB;
-		return pgty >= 0xf0 && pgty < 0xff ? KIND_OTHER : KIND_NONE;
-	}
-	if (page->flags & SLAB_FLAG)
-		return KIND_SLAB;
-	if ((type & PAGE_TYPE_BASE___v6_1) != PAGE_TYPE_BASE___v6_1 || page->mapcount >= -128)
-		return KIND_NONE;
-	if (!(type & PG_BUDDY___v6_1))
-		return KIND_BUDDY;
-	if (!(type & PG_OFFLINE___v6_1))
-		return KIND_OFFLINE;
-	return KIND_OTHER;
 }
 
 static __always_inline bool is_user_page(const struct page_view *page)
@@ -184,14 +142,6 @@ static __always_inline enum page_class classify_small_page(const struct walk *wa
 	return PAGE_KERNEL;
 }
 
-static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
-{
-	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_dtor))
-		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_dtor) ==
-		       bpf_core_enum_value(enum compound_dtor_id, HUGETLB_PAGE_DTOR);
-	return kind == KIND_HUGETLB;
-}
-
 /*
  * A page of a large folio: counts all of it that lies before the end of the
  * look in one step. Its pins count where its head stands.
@@ -214,7 +164,7 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 	head = view_of(pair);
 
 	*nr_pages = head_pfn + (1UL << (order & 31)) - walk->pfn;
-	kind = kind_of(&head);
+	kind = kind_of(head.mapcount, head.flags);
 	pincount = folio_pincount(walk->vmemmap, pair, head_pfn, order);
 	if (pincount > 0 && head.refcount >= pincount) {
 		pinned_page.head_pfn = head_pfn;
@@ -258,7 +208,7 @@ static __always_inline enum page_class classify_reserved_page(const struct page_
 static __always_inline enum page_class classify(struct walk *walk, const struct page_view *page,
 						__u64 *nr_pages, struct census_cell *cell)
 {
-	enum page_kind kind = kind_of(page);
+	enum page_kind kind = kind_of(page->mapcount, page->flags);
 
 	if (kind == KIND_BUDDY) {
 		/* The order is read without the zone's lock: believe it only if it fits. */

@@ -144,6 +144,24 @@ enum hotplug_operation {
 	NR_HOTPLUG_OPERATIONS,
 };
 
+/*
+ * How far an attempt to take a block offline has come. The kernel goes from each
+ * step to the next, but from the last but one it may come back to migration.
+ */
+enum hotplug_step {
+	HOTPLUG_REQUESTED,    /* not yet in offline_pages() */
+	HOTPLUG_CHECKING,     /* holes and zone of the block */
+	HOTPLUG_ISOLATING,    /* its free pages, so that nobody takes them any more */
+	HOTPLUG_NOTIFYING,    /* asks those in the kernel who use the block */
+	HOTPLUG_MIGRATING,    /* its pages in use */
+	HOTPLUG_DISSOLVING,   /* its free huge pages */
+	HOTPLUG_FINISHING,    /* nothing is left in it */
+	HOTPLUG_STEP_UNKNOWN, /* on a kernel where the steps are not followed */
+	NR_HOTPLUG_STEPS,
+};
+
+#define PINWATCH_ASKER_STACK 16
+
 /* One try to take a memory block offline or online; the story told of it. */
 struct hotplug_attempt {
 	__u64 begin_ns;	       /* CLOCK_MONOTONIC */
@@ -157,9 +175,92 @@ struct hotplug_attempt {
 	__s32 result; /* 0 or -errno; void while it runs */
 	__u32 tgid;   /* of the asker */
 	__u32 tid;
-	char comm[16]; /* of the asker's thread: hostile text */
+	char comm[16];				  /* of the asker's thread: hostile text */
+	__u32 step;				  /* enum hotplug_step; when it has ended, where */
+	__u32 blockers_lost;			  /* times a page was in the way and not noted */
+	__u64 step_since_ns;			  /* CLOCK_MONOTONIC */
+	__u64 step_ns[NR_HOTPLUG_STEPS];	  /* spent in each, without the one under way */
+	__u64 kernel_stack[PINWATCH_ASKER_STACK]; /* of the asker; ends with 0 */
 };
-ASSERT_LAYOUT(struct hotplug_attempt, 88);
+ASSERT_LAYOUT(struct hotplug_attempt, 88 + 16 + 64 + 8 * PINWATCH_ASKER_STACK);
+
+/* Leftovers of one round of migration that are noted. */
+#define PINWATCH_LEFT_OVER 64
+
+/* What a page is by its type, which takes the place of the mapcount. */
+enum page_kind {
+	KIND_NONE, /* no type: it has a mapcount */
+	KIND_BUDDY,
+	KIND_OFFLINE,
+	KIND_HUGETLB,
+	KIND_SLAB,
+	KIND_TABLE,
+	KIND_OTHER,
+};
+
+/* The first three are the low bits of page->mapping. */
+enum page_mapping {
+	PAGE_MAPPING_NONE,
+	PAGE_MAPPING_ANON,
+	PAGE_MAPPING_MOVABLE_OPS,
+	PAGE_MAPPING_KSM,
+	PAGE_MAPPING_FILE,
+};
+
+#define PAGE_FACT_LOCKED 1
+#define PAGE_FACT_WRITEBACK 2
+#define PAGE_FACT_DIRTY 4
+#define PAGE_FACT_RESERVED 8
+#define PAGE_FACT_POISONED 16
+#define PAGE_FACT_SWAPCACHE 32
+#define PAGE_FACT_PRIVATE 64
+
+/* What the struct pages of a folio said at one moment. */
+struct page_facts {
+	__u64 head_pfn; /* the pfn itself for order 0 */
+	__u64 ino;	/* of the file it belongs to; 0: none */
+	__u32 dev;	/* of that file: major << 20 | minor */
+	__u32 fs_magic;
+	__s32 refcount; /* of the head */
+	__s32 mapcount; /* of a page of order 0; -1: not known */
+	__s32 pincount; /* of a large folio */
+	__u32 flags;	/* PAGE_FACT_* */
+	__u16 order;
+	__u8 kind;    /* enum page_kind */
+	__u8 mapping; /* enum page_mapping */
+	__u32 reserved;
+};
+ASSERT_LAYOUT(struct page_facts, 48);
+
+/* A page that stood in the way of an attempt. */
+struct hotplug_blocker_key {
+	__u64 begin_ns; /* of the attempt */
+	__u64 pfn;
+};
+struct hotplug_blocker {
+	__u64 first_ns; /* CLOCK_MONOTONIC */
+	__u64 last_ns;
+	__u64 times_met;
+	__u32 step; /* enum hotplug_step, at the last time */
+	__u32 reserved;
+	struct page_facts page; /* at the last time */
+};
+ASSERT_LAYOUT(struct hotplug_blocker_key, 16);
+ASSERT_LAYOUT(struct hotplug_blocker, 80);
+
+/* Pages that are searched for in pipes at once, and buffers of a pipe. */
+#define PINWATCH_MAX_SEARCHED 1024
+#define PINWATCH_PIPE_BUFFERS 256
+
+/* A page in a pipe that a process has open. */
+struct pipe_page {
+	__u64 pfn;	/* that was searched for: its own or its folio's head's */
+	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
+	__u32 tgid;
+	__u32 fd;
+	char comm[16]; /* of the process: hostile text */
+};
+ASSERT_LAYOUT(struct pipe_page, 40);
 
 /*
  * Claims. One word says that an owner took a pin on a page, and when: the

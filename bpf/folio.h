@@ -8,6 +8,13 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "events.h"
+
+/* Low bits of page->mapping. */
+#define MAPPING_ANON 1UL
+#define MAPPING_MOVABLE_OPS 2UL
+#define MAPPING_BITS 3UL
+
 #define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
 
 /* A page flag; 0 where this kernel is built without it. */
@@ -26,11 +33,61 @@ static __always_inline __u64 page_flags(const char *page)
 	return FIELD(__u64, page, ((struct page *)0)->flags);
 }
 
-static __always_inline __u64 compound_head_of(const char *page)
+static __always_inline __u32 compound_head_offset(void)
 {
 	if (bpf_core_field_exists(((struct page___v7_0 *)0)->compound_info))
-		return FIELD(__u64, page, ((struct page___v7_0 *)0)->compound_info);
-	return FIELD(__u64, page, ((struct page *)0)->compound_head);
+		return bpf_core_field_offset(((struct page___v7_0 *)0)->compound_info);
+	return bpf_core_field_offset(((struct page *)0)->compound_head);
+}
+
+static __always_inline __u64 compound_head_of(const char *page)
+{
+	return *(__u64 *)(page + compound_head_offset());
+}
+
+/* Slab is a page type from Linux v6.12 on. */
+#define SLAB_FLAG                                                                                  \
+	(bpf_core_enum_value_exists(enum pageflags___v6_1, PG_slab___v6_1)                         \
+		 ? 1UL << bpf_core_enum_value(enum pageflags___v6_1, PG_slab___v6_1)               \
+		 : 0)
+
+/* By the word of the mapcount and the flags. */
+static __always_inline enum page_kind kind_of(__u32 type, __u64 flags)
+{
+	if (bpf_core_enum_value_exists(enum pagetype, PGTY_buddy)) {
+		__u32 pgty = type >> 24;
+
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_buddy))
+			return KIND_BUDDY;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_offline))
+			return KIND_OFFLINE;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_hugetlb))
+			return KIND_HUGETLB;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_slab))
+			return KIND_SLAB;
+		if (pgty == bpf_core_enum_value(enum pagetype, PGTY_table))
+			return KIND_TABLE;
+		return pgty >= 0xf0 && pgty < 0xff ? KIND_OTHER : KIND_NONE;
+	}
+	if (flags & SLAB_FLAG)
+		return KIND_SLAB;
+	if ((type & PAGE_TYPE_BASE___v6_1) != PAGE_TYPE_BASE___v6_1 || (__s32)type >= -128)
+		return KIND_NONE;
+	if (!(type & PG_BUDDY___v6_1))
+		return KIND_BUDDY;
+	if (!(type & PG_OFFLINE___v6_1))
+		return KIND_OFFLINE;
+	if (!(type & PG_TABLE___v6_1))
+		return KIND_TABLE;
+	return KIND_OTHER;
+}
+
+static __always_inline bool is_hugetlb(const char *pair, enum page_kind kind)
+{
+	if (bpf_core_field_exists(((struct page___v6_1 *)0)->compound_dtor))
+		return FIELD(__u8, pair + STRUCT_PAGE, ((struct page___v6_1 *)0)->compound_dtor) ==
+		       bpf_core_enum_value(enum compound_dtor_id, HUGETLB_PAGE_DTOR);
+	return kind == KIND_HUGETLB;
 }
 
 static __always_inline __u32 folio_order(const char *pair)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Follows attempts to take memory blocks offline and online: who asked, how
- * long it took, what migration achieved meanwhile, and how it ended. All ways
- * (sysfs, ACPI, virtio-mem, dax) come through the bus's two functions.
+ * Follows attempts to take memory blocks offline and online: who asked and by
+ * which road, how far each came, which pages stood in its way, and how it
+ * ended. All roads (sysfs, ACPI, virtio-mem, dax) come through the bus's two
+ * functions, and only one at a time: the kernel holds a lock.
  */
 #include "kernel.h"
 
@@ -10,8 +11,12 @@
 #include <bpf/bpf_helpers.h>
 
 #include "events.h"
+#include "page_facts.h"
 
 char LICENSE[] SEC("license") = "GPL";
+
+/* Set by the daemon: the argument that is the result of start_isolate_page_range(). */
+const volatile __u32 isolate_result_arg = 4;
 
 /* Attempts under way, by thread: a thread makes one at a time. */
 struct {
@@ -24,8 +29,19 @@ struct {
 /* Attempts that have ended. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 64 * 1024);
+	__uint(max_entries, 256 * 1024);
 } hotplug_ended SEC(".maps");
+
+/*
+ * Pages that stood in the way of attempts. The daemon takes them away once it
+ * has told of the attempt.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct hotplug_blocker_key);
+	__type(value, struct hotplug_blocker);
+} hotplug_blockers SEC(".maps");
 
 /* How attempts ended, by errno. Exact, whatever becomes of the stories. */
 __u64 hotplug_results[NR_HOTPLUG_OPERATIONS][PINWATCH_MAX_ERRNO];
@@ -48,15 +64,44 @@ static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 	block = (struct memory_block *)(dev - bpf_core_field_offset(struct memory_block, dev));
 	bpf_probe_read_kernel(&attempt.section_nr, sizeof(attempt.section_nr),
 			      &block->start_section_nr);
+	attempt.step_since_ns = attempt.begin_ns;
+	bpf_get_stack(ctx, attempt.kernel_stack, sizeof(attempt.kernel_stack), 0);
 	bpf_get_current_comm(attempt.comm, sizeof(attempt.comm));
 	bpf_map_update_elem(&hotplug_running, &attempt.tid, &attempt, BPF_ANY);
 	return 0;
 }
 
-static __always_inline int attempt_ends(__s32 result, __u32 operation)
+static __always_inline struct hotplug_attempt *running_attempt(void)
 {
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct hotplug_attempt *attempt = bpf_map_lookup_elem(&hotplug_running, &tid);
+
+	return bpf_map_lookup_elem(&hotplug_running, &tid);
+}
+
+/* An attempt of this thread to take a block offline. */
+static __always_inline struct hotplug_attempt *running_offline(void)
+{
+	struct hotplug_attempt *attempt = running_attempt();
+
+	return attempt && attempt->operation == HOTPLUG_OFFLINE ? attempt : NULL;
+}
+
+/* The time since the last change of step is of the step that ends. */
+static __always_inline void enter_step(struct hotplug_attempt *attempt, __u32 step)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 at = attempt->step;
+
+	barrier_var(at);
+	at &= NR_HOTPLUG_STEPS - 1;
+	attempt->step_ns[at] += now - attempt->step_since_ns;
+	attempt->step_since_ns = now;
+	attempt->step = step;
+}
+
+static __always_inline int attempt_ends(__s32 result, __u32 operation)
+{
+	struct hotplug_attempt *attempt = running_attempt();
 	__u32 error = result < 0 ? -result : 0;
 
 	if (error >= PINWATCH_MAX_ERRNO)
@@ -70,11 +115,12 @@ static __always_inline int attempt_ends(__s32 result, __u32 operation)
 		__sync_fetch_and_add(&hotplug_stories_lost, 1);
 		return 0;
 	}
+	enter_step(attempt, attempt->step);
 	attempt->duration_ns = bpf_ktime_get_ns() - attempt->begin_ns;
 	attempt->result = result;
 	if (bpf_ringbuf_output(&hotplug_ended, attempt, sizeof(*attempt), 0))
 		__sync_fetch_and_add(&hotplug_stories_lost, 1);
-	bpf_map_delete_elem(&hotplug_running, &tid);
+	bpf_map_delete_elem(&hotplug_running, &attempt->tid);
 	return 0;
 }
 
@@ -105,12 +151,11 @@ int online__fexit_exit(__u64 *ctx)
 /* A round of migration within an attempt, which the same thread makes. */
 static __always_inline int count_round(const __u64 *ctx, __u32 reason)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct hotplug_attempt *attempt;
 
 	if (reason != bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
 		return 0;
-	attempt = bpf_map_lookup_elem(&hotplug_running, &tid);
+	attempt = running_attempt();
 	if (!attempt)
 		return 0;
 	attempt->migrate_calls++;
@@ -130,4 +175,167 @@ SEC("?tp_btf/mm_migrate_pages")
 int round__tp_btf_8_args(__u64 *ctx)
 {
 	return count_round(ctx, ctx[7]);
+}
+
+/* Steps of offline_pages(), by the functions that begin or end them. */
+
+SEC("?fentry/offline_pages")
+int step__offline_pages(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+
+	if (attempt)
+		enter_step(attempt, HOTPLUG_CHECKING);
+	return 0;
+}
+
+SEC("?fentry/start_isolate_page_range")
+int step__isolate_enter(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+
+	if (attempt)
+		enter_step(attempt, HOTPLUG_ISOLATING);
+	return 0;
+}
+
+SEC("?fexit/start_isolate_page_range")
+int step__isolate_exit(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+	__u64 result = 1;
+
+	if (!attempt)
+		return 0;
+	bpf_probe_read_kernel(&result, sizeof(result), (char *)ctx + 8 * isolate_result_arg);
+	if (!(__s32)result)
+		enter_step(attempt, HOTPLUG_NOTIFYING);
+	return 0;
+}
+
+/* The result is a notifier's word: OK and DONE let it go on. */
+SEC("?fexit/memory_notify")
+int step__notify_exit(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+
+	if (attempt && attempt->step == HOTPLUG_NOTIFYING && (__s32)ctx[2] <= 1)
+		enter_step(attempt, HOTPLUG_MIGRATING);
+	return 0;
+}
+
+static __always_inline int dissolving(void)
+{
+	struct hotplug_attempt *attempt = running_offline();
+
+	if (attempt)
+		enter_step(attempt, HOTPLUG_DISSOLVING);
+	return 0;
+}
+
+SEC("?fentry/dissolve_free_huge_pages")
+int step__dissolve_huge_pages(__u64 *ctx)
+{
+	return dissolving();
+}
+
+/* Of Linux v6.12. */
+SEC("?fentry/dissolve_free_hugetlb_folios")
+int step__dissolve_hugetlb_folios(__u64 *ctx)
+{
+	return dissolving();
+}
+
+/* Blockers. */
+
+/*
+ * Notes that the page stood in the way. Not static, so that the verifier goes
+ * through it once and not for every turn of the loop that calls it.
+ */
+__noinline int note_blocker(__u64 begin_ns, __u64 pfn, __u32 step)
+{
+	struct hotplug_blocker_key key = {.begin_ns = begin_ns, .pfn = pfn};
+	struct hotplug_blocker *known = bpf_map_lookup_elem(&hotplug_blockers, &key);
+	struct hotplug_blocker fresh = {.times_met = 1, .step = step};
+
+	fresh.first_ns = fresh.last_ns = bpf_ktime_get_ns();
+	if (!read_page_facts(pfn, &fresh.page))
+		return -1;
+	if (known) {
+		fresh.first_ns = known->first_ns;
+		fresh.times_met = known->times_met + 1;
+		*known = fresh;
+		return 0;
+	}
+	return bpf_map_update_elem(&hotplug_blockers, &key, &fresh, BPF_NOEXIST) ? -1 : 1;
+}
+
+static __always_inline void meet(struct hotplug_attempt *attempt, __u64 page, __u32 step)
+{
+	if (note_blocker(attempt->begin_ns, pfn_of(page), step) < 0)
+		attempt->blockers_lost++;
+}
+
+/* What did not move is put back, by the thread that tried. */
+SEC("?fentry/putback_movable_pages")
+int blockers__left_over(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+	__u64 head = 0, at = 0;
+	int i;
+
+	if (!attempt)
+		return 0;
+	bpf_probe_read_kernel(&head, sizeof(head), ctx);
+	bpf_probe_read_kernel(&at, sizeof(at), (void *)head);
+	for (i = 0; i < PINWATCH_LEFT_OVER; i++) {
+		if (!at || at == head)
+			return 0;
+		meet(attempt, at - bpf_core_field_offset(struct page, lru), HOTPLUG_MIGRATING);
+		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at))
+			return 0;
+	}
+	if (at != head)
+		attempt->blockers_lost++;
+	return 0;
+}
+
+/*
+ * The kernel prints the page that cannot be isolated. While pages are migrated
+ * it also prints those that the loop above has noted, whose reason begins with
+ * another letter: "unmovable page", "isolation failed", "migration failure".
+ */
+SEC("?fentry/dump_page")
+int blockers__dumped(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+	__u64 page = 0, reason = 0;
+	char first = 0;
+
+	if (!attempt)
+		return 0;
+	bpf_probe_read_kernel(&page, sizeof(page), ctx);
+	bpf_probe_read_kernel(&reason, sizeof(reason), ctx + 1);
+	bpf_probe_read_kernel(&first, sizeof(first), (void *)reason);
+	if (first != 'm')
+		meet(attempt, page, attempt->step);
+	return 0;
+}
+
+/* From start_pfn to end_pfn, fin_pfn is the first page that is not free yet. */
+SEC("?tp_btf/test_pages_isolated")
+int blockers__not_free(__u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_offline();
+
+	if (!attempt)
+		return 0;
+	if (ctx[2] >= ctx[1]) {
+		enter_step(attempt, HOTPLUG_FINISHING);
+		return 0;
+	}
+	if (note_blocker(attempt->begin_ns, ctx[2], HOTPLUG_FINISHING) < 0)
+		attempt->blockers_lost++;
+	enter_step(attempt, HOTPLUG_MIGRATING);
+	return 0;
 }

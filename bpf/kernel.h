@@ -25,12 +25,30 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
-struct address_space;
 struct mm_struct;
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+	unsigned long i_ino;
+};
+
+struct address_space {
+	struct inode *host;
+};
 
 struct page {
 	unsigned long flags;
 	unsigned long compound_head;
+	struct list_head lru;
 	struct address_space *mapping;
 	unsigned long private;
 	atomic_t _mapcount; /* shares its word with page_type */
@@ -65,6 +83,32 @@ struct page___v5_10 {
 struct folio {
 	unsigned long _flags_1; /* the order is its low byte from v6.6 on */
 	atomic_t _pincount;
+};
+
+struct file {
+	const void *f_op;
+	void *private_data;
+};
+
+struct pipe_buffer {
+	struct page *page;
+	const void *ops; /* null: the buffer is not in use */
+};
+
+struct pipe_inode_info {
+	unsigned int ring_size;
+	struct pipe_buffer *bufs;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 struct mem_section_usage {
@@ -112,12 +156,15 @@ struct memory_block {
 
 /* Their values differ between kernels: read through bpf_core_enum_value(). */
 enum pageflags {
+	PG_dirty = 4,
 	PG_head = 16,
 	PG_hwpoison = 23,
+	PG_locked = 0,
 	PG_private = 13,
 	PG_private_2 = 14,
 	PG_reserved = 12,
 	PG_swapcache = 10,
+	PG_writeback = 15,
 };
 
 enum pageflags___v6_1 {
@@ -131,6 +178,7 @@ enum pageflags___v6_1 {
 enum pagetype {
 	PGTY_buddy = 0xf0,
 	PGTY_offline = 0xf1,
+	PGTY_table = 0xf2,
 	PGTY_hugetlb = 0xf4,
 	PGTY_slab = 0xf5,
 	PGTY_zsmalloc = 0xf6,
@@ -141,6 +189,7 @@ enum page_type___v6_1 {
 	PAGE_TYPE_BASE___v6_1 = 0xf0000000,
 	PG_BUDDY___v6_1 = 0x80,
 	PG_OFFLINE___v6_1 = 0x100,
+	PG_TABLE___v6_1 = 0x200,
 };
 
 enum compound_dtor_id {

@@ -25,6 +25,34 @@ void AddRow(std::string& text, absl::string_view began, absl::string_view block,
                         block, operation, result, took, failed, asker);
 }
 
+// What became of it, or keeps it from an end, in the kernel's steps.
+std::string Story(const v1::Attempt& attempt) {
+  if (attempt.operation() != "offline") return "";
+  if (attempt.running())
+    return attempt.step() == "migrating" && attempt.failed_pages()
+               ? "migrating; so far these do not move:"
+               : std::string(Printable(attempt.step()));
+  const std::string& reason = attempt.reason();
+  if (reason == "unmovable_page")
+    return attempt.step() == "isolating" ? "refused at once: not movable"
+                                         : "a page turned out not to move";
+  if (reason == "interrupted")
+    return "interrupted by a signal to the asker before all pages had moved";
+  if (reason == "isolation_contended")
+    return "somebody else isolates pages of the block: try again";
+  if (reason == "refused_by_notifier")
+    return "refused by a part of the kernel that uses the block";
+  if (reason == "huge_pages_in_use")
+    return "free huge pages could not be dissolved";
+  if (reason == "no_memory") return "no memory was left for it";
+  if (reason == "holes_or_several_zones")
+    return "the block has holes, or lies in several zones";
+  if (reason == "no_single_zone") return "the block is in no single zone";
+  if (reason == "refused_before")
+    return "refused before anything had been done";
+  return "";
+}
+
 // The first pages that were in the way, below the row of their attempt.
 void AddBlockers(std::string& text, const v1::Attempt& attempt,
                  const OwnersById& owners) {
@@ -71,6 +99,8 @@ std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
            attempt.running() ? "running" : Fit(attempt.outcome(), 8),
            Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
            NameWithPid(attempt.comm(), attempt.pid(), kAskerWidth));
+    if (const std::string story = Story(attempt); !story.empty())
+      absl::StrAppend(&text, "          ", story, "\n");
     AddBlockers(text, attempt, owners);
   }
   absl::StrAppend(&text,

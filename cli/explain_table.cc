@@ -34,10 +34,13 @@ const char* Words(const v1::ExplainPageResponse& page) {
            "is "
            "another one free.";
   if (name == "elevated")
-    return "Somebody holds a reference that is no pin: it does not move until "
-           "that is dropped. Most pass with the work that took them; who holds "
-           "one that stays, such as a pipe filled by vmsplice, is not "
-           "observable.";
+    return page.reference_holders().empty()
+               ? "Somebody holds a reference that is no pin: it does not move "
+                 "until that is dropped. Most pass with the work that took "
+                 "them. It is in no pipe; who else holds one that stays is not "
+                 "observable."
+               : "Somebody holds a reference that is no pin: it does not move "
+                 "until that is dropped.";
   if (name == "biased")
     return "No user page, with references enough for pins: a driver's.";
   if (name == "kernel" || name == "reserved")
@@ -53,6 +56,19 @@ const char* Words(const v1::ExplainPageResponse& page) {
   return name == "pinned_loose"
              ? "It reads as pinned, with many references besides."
              : "It is pinned: it does not move until that pin is released.";
+}
+
+std::string PipeTexts(
+    const google::protobuf::RepeatedPtrField<v1::ReferenceHolder>& holders) {
+  std::string text = "\nWHO HOLDS IT\n";
+  for (const v1::ReferenceHolder& holder : holders)
+    text += Paragraph(absl::StrCat(
+        ProcessName(holder.process()),
+        ": it is in the pipe of its file descriptor ", holder.fd()));
+  return text + "\nWHAT WOULD SET IT FREE\n" +
+         Paragraph(
+             "whoever reads the pipe empty, or the end of all who have it "
+             "open");
 }
 
 std::string References(const v1::ExplainPageResponse& page) {
@@ -96,6 +112,8 @@ std::string PageTable(const v1::ExplainPageResponse& page, absl::Time now) {
                   ", looked at ", Age(now - ToTime(page.look())), " ago");
   std::string text =
       Paragraph(line) + Paragraph(Words(page)) + References(page);
+  if (!page.reference_holders().empty())
+    text += PipeTexts(page.reference_holders());
   if (!page.has_attribution()) return text;
   text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now) +
           InferredTexts(page.inferred());

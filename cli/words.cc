@@ -2,12 +2,14 @@
 #include "cli/words.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "cli/text.h"
 
 namespace pinwatch {
@@ -31,6 +33,13 @@ std::string Holders(const v1::BlockingPage& page, const OwnersById& owners) {
   names.resize(kMaxHolders);
   return absl::StrCat(absl::StrJoin(names, ", "), " and ", others,
                       others == 1 ? " other" : " others");
+}
+
+std::string PipeHolders(const v1::BlockingPage& page) {
+  std::set<std::string> names;
+  for (const v1::ReferenceHolder& holder : page.reference_holders())
+    names.insert(ProcessName(holder.process()));
+  return absl::StrJoin(names, ", ");
 }
 
 const char* HolderPrefix(v1::Certainty certainty) {
@@ -117,7 +126,14 @@ OwnersById ById(
 std::string BlockerText(const v1::BlockingPage& page,
                         const OwnersById& owners) {
   std::string text = absl::StrFormat("pfn 0x%x ", page.pfn());
-  absl::StrAppend(&text, Fit(page.page_class(), 12));
+  const bool in_pipe = !page.reference_holders().empty();
+  if (in_pipe)
+    absl::StrAppend(&text, "in a pipe of ", PipeHolders(page));
+  else if (page.why().empty())
+    absl::StrAppend(&text, Fit(page.page_class(), 12));
+  else
+    absl::StrAppend(&text,
+                    absl::StrReplaceAll(Printable(page.why()), {{"_", " "}}));
   if (page.nr_pages() > 1)
     absl::StrAppend(&text, ", ", Count(page.nr_pages()), " pages");
   if (!page.owners().empty())
@@ -125,9 +141,14 @@ std::string BlockerText(const v1::BlockingPage& page,
                     Holders(page, owners));
   else if (page.pins())
     absl::StrAppend(&text, ", holder not known");
-  else
+  else if (page.surplus() > 0 && !in_pipe)
+    absl::StrAppend(&text, ", ", page.surplus(), " of ", page.refcount(),
+                    " references not explained");
+  else if (!in_pipe)
     absl::StrAppend(&text, ", ", page.refcount(),
                     page.refcount() == 1 ? " reference" : " references");
+  if (page.times_met() > 1)
+    absl::StrAppend(&text, ", met ", Count(page.times_met()), " times");
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/blocking.h"
 #include "daemon/offline_plan.h"
 
 namespace pinwatch {
@@ -95,6 +96,35 @@ std::vector<UnclaimedFolio> UnclaimedOf(const BlockLook& look) {
 
 constexpr ClaimGaps kAllOfTime = {.long_term_ns = INT64_MAX,
                                   .short_term_ns = INT64_MAX};
+
+// Counts one under its name.
+template <typename Names, typename Counts>
+void CountOf(std::string_view name, const Names& names, Counts& counts) {
+  const auto at = std::ranges::find(names, name);
+  if (at != std::end(names)) ++counts[at - std::begin(names)];
+}
+
+// The kind of pins by who holds them.
+const char* PinnedHow(const std::vector<uint32_t>& owners,
+                      const OwnerBook& book) {
+  size_t long_term = 0;
+  for (const uint32_t id : owners) {
+    const auto owner = book.owners().find(id);
+    if (owner == book.owners().end()) return "pinned";
+    long_term += owner->second.long_term;
+  }
+  if (owners.empty()) return "pinned";
+  if (long_term == owners.size()) return "pinned_long_term";
+  return long_term == 0 ? "pinned_short_term" : "pinned";
+}
+
+bool IsSearchable(const BlockingPage& page) {
+  return page.why == "plain_reference";
+}
+
+bool IsOfUnknownHolder(const BlockingPage& page) {
+  return page.pins && page.owners.empty();
+}
 
 // Facts that rest on hooks.
 constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations"};
@@ -296,9 +326,7 @@ std::vector<uint64_t> Aggregator::BlocksOfAttempts() const {
   for (const HotplugAttempt& attempt : hotplug_.running)
     if (attempt.operation == "offline") blocks.insert(attempt.block_id);
   for (const HotplugAttempt& attempt : ended_attempts_)
-    if (attempt.operation == "offline" && attempt.error != 0 &&
-        attempt.blockers.empty() && !IsLookedAtSince(attempt))
-      blocks.insert(attempt.block_id);
+    if (NeedsLook(attempt)) blocks.insert(attempt.block_id);
   return {blocks.begin(), blocks.end()};
 }
 
@@ -325,6 +353,33 @@ bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
                        attempt.begin.monotonic_ns + attempt.duration_ns);
 }
 
+// Whether a look at the block could still tell what stood in its way, or whose
+// that is.
+bool Aggregator::NeedsLook(const HotplugAttempt& attempt) const {
+  return attempt.operation == "offline" && attempt.error != 0 &&
+         IsAboutPages(attempt.reason) && !IsLookedAtSince(attempt) &&
+         (attempt.blockers.empty() ||
+          std::ranges::any_of(attempt.blockers, &IsOfUnknownHolder));
+}
+
+// Of the pages that the kernel met, the census knows who holds them.
+void Aggregator::NoteHolders(const std::vector<BlockingPage>& found,
+                             HotplugAttempt& attempt) const {
+  for (BlockingPage& page : attempt.blockers) {
+    if (page.why.empty()) continue;
+    const auto same = std::ranges::find_if(found, [&](const auto& other) {
+      return other.pfn <= page.pfn && page.pfn < other.pfn + other.nr_pages;
+    });
+    if (same == found.end()) continue;
+    if (IsSearchable(page) && same->reference_holders)
+      page.reference_holders = same->reference_holders;
+    if (!page.pins || same->owners.empty()) continue;
+    page.certainty = same->certainty;
+    page.owners = same->owners;
+    page.why = PinnedHow(page.owners, owner_book_);
+  }
+}
+
 void Aggregator::NoteBlockers(const BlockLook& look) {
   if (!look.lists_pages) return;
   const std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
@@ -339,19 +394,60 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
         blockers.push_back(page);
     }
   };
-  for (const HotplugAttempt& attempt : hotplug_.running)
-    if (attempt.operation == "offline" && attempt.block_id == look.block_id)
+  for (HotplugAttempt& attempt : hotplug_.running)
+    if (attempt.operation == "offline" && attempt.block_id == look.block_id) {
       note(blockers_[KeyOf(attempt)]);
+      NoteHolders(found, attempt);
+    }
   for (HotplugAttempt& attempt : ended_attempts_)
-    if (attempt.operation == "offline" && attempt.error != 0 &&
-        attempt.block_id == look.block_id && attempt.blockers.empty() &&
-        !IsLookedAtSince(attempt))
-      note(attempt.blockers);
+    if (attempt.block_id == look.block_id && NeedsLook(attempt)) {
+      NoteHolders(found, attempt);
+      if (attempt.blockers.empty()) note(attempt.blockers);
+    }
 }
 
-void Aggregator::TakeBlockers(HotplugAttempt& attempt) {
+// What the census found while the attempt ran, where the kernel met nothing.
+void Aggregator::TakeBlockers(HotplugAttempt& attempt) const {
   const auto noted = blockers_.find(KeyOf(attempt));
-  if (noted != blockers_.end()) attempt.blockers = noted->second;
+  if (noted != blockers_.end() && attempt.blockers.empty())
+    attempt.blockers = noted->second;
+}
+
+std::vector<uint64_t> Aggregator::UnsearchedReferences() const {
+  std::set<uint64_t> pfns;
+  const auto add = [&](const HotplugAttempt& attempt) {
+    for (const BlockingPage& page : attempt.blockers)
+      if (IsSearchable(page) && !page.reference_holders) pfns.insert(page.pfn);
+  };
+  std::ranges::for_each(hotplug_.running, add);
+  std::ranges::for_each(ended_attempts_, add);
+  return {pfns.begin(), pfns.end()};
+}
+
+void Aggregator::SetReferenceHolders(
+    const std::vector<uint64_t>& searched,
+    const std::vector<std::pair<uint64_t, ReferenceHolder>>& found) {
+  const auto set = [&](HotplugAttempt& attempt) {
+    for (BlockingPage& page : attempt.blockers) {
+      if (!IsSearchable(page) || page.reference_holders ||
+          std::ranges::find(searched, page.pfn) == searched.end())
+        continue;
+      page.reference_holders.emplace();
+      for (const auto& [pfn, holder] : found)
+        if (pfn == page.pfn) page.reference_holders->push_back(holder);
+    }
+  };
+  std::ranges::for_each(hotplug_.running, set);
+  std::ranges::for_each(ended_attempts_, set);
+}
+
+void Aggregator::CountFailure(const HotplugAttempt& attempt) {
+  if (attempt.operation != "offline" || attempt.error == 0) return;
+  CountOf(attempt.reason, kOfflineReasons, offline_failures_.by_reason);
+  for (const BlockingPage& page : attempt.blockers)
+    CountOf(page.pins ? "pinned" : page.why, kWhysPagesStay,
+            offline_failures_.pages_by_why);
+  offline_failures_.blockers_lost += attempt.blockers_lost;
 }
 
 void Aggregator::SetMigrations(std::vector<Migrations> migrations) {
@@ -364,11 +460,26 @@ void Aggregator::AddHotplug(HotplugReading reading) {
       attempt.block_id =
           attempt.section_nr * kSectionBytes / blocks_.block_size_bytes;
   };
-  std::for_each(reading.running.begin(), reading.running.end(), number);
+  // Who held the pages in the way when the census last came by.
+  const auto remember = [&](HotplugAttempt& attempt) {
+    for (const HotplugAttempt& before : hotplug_.running)
+      if (KeyOf(before) == KeyOf(attempt))
+        NoteHolders(before.blockers, attempt);
+  };
+  for (HotplugAttempt& attempt : reading.running) {
+    number(attempt);
+    remember(attempt);
+  }
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
+    remember(attempt);
+    attempt.reason = WhyItEnded(attempt);
+    CountFailure(attempt);
     // What stood in the way of one that succeeded in the end is gone.
-    if (attempt.error != 0) TakeBlockers(attempt);
+    if (attempt.error == 0)
+      attempt.blockers.clear();
+    else if (IsAboutPages(attempt.reason))
+      TakeBlockers(attempt);
     if (attempt.operation == "offline" && attempt.error != 0)
       last_offline_failure_ = {
           attempt.begin.realtime_ns + attempt.duration_ns,
@@ -738,6 +849,7 @@ Snapshot Aggregator::Build(Timestamp now) {
                     .attempts = hotplug_.running,
                     .attempt_counts = hotplug_.counts,
                     .attempts_untold = hotplug_.untold,
+                    .offline_failures = offline_failures_,
                     .last_offline_failure = last_offline_failure_,
                     .paused_since = paused_since_,
                     .paused_ns = paused_ns_,

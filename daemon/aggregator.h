@@ -96,6 +96,15 @@ class Aggregator {
   // that have failed and were not looked at since.
   std::vector<uint64_t> BlocksOfAttempts() const;
 
+  // Pages in attempts' ways with plain references whose holders nobody has
+  // searched for.
+  std::vector<uint64_t> UnsearchedReferences() const;
+  // What a search for these has found; a page without a holder is not among
+  // them.
+  void SetReferenceHolders(
+      const std::vector<uint64_t>& searched,
+      const std::vector<std::pair<uint64_t, ReferenceHolder>>& found);
+
   // Keeps the stories of the last 128 attempts that ended.
   void AddHotplug(HotplugReading reading);
 
@@ -177,7 +186,11 @@ class Aggregator {
   void NoteUnclaimed(BlockLook& look);
   uint64_t CountUnsearched() const;
   void NoteBlockers(const BlockLook& look);
-  void TakeBlockers(HotplugAttempt& attempt);
+  void TakeBlockers(HotplugAttempt& attempt) const;
+  void NoteHolders(const std::vector<BlockingPage>& found,
+                   HotplugAttempt& attempt) const;
+  void CountFailure(const HotplugAttempt& attempt);
+  bool NeedsLook(const HotplugAttempt& attempt) const;
   static void HideHooked(Snapshot& snapshot);
   bool IsLookedAtSince(const HotplugAttempt& attempt) const;
 
@@ -215,6 +228,7 @@ class Aggregator {
   HotplugReading hotplug_;                     // without the ended ones
   std::deque<HotplugAttempt> ended_attempts_;  // newest first
   std::optional<Timestamp> last_offline_failure_;
+  OfflineFailures offline_failures_;
   std::map<std::string, Collector> collectors_;
   CensusTotals totals_;
   uint64_t generation_ = 0;

@@ -14,10 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "bpf/census.skel.h"
-#include "bpf/hotplug.skel.h"
 #include "bpf/migrate.skel.h"
 #include "daemon/clock.h"
-#include "daemon/processes.h"
 
 namespace pinwatch {
 namespace {
@@ -56,50 +54,6 @@ Fact MakeFact(std::string name, std::string source,
   return {std::move(name), false, "", std::string(status.message())};
 }
 
-constexpr const char* kOperations[NR_HOTPLUG_OPERATIONS] = {"offline",
-                                                            "online"};
-
-// Errors that the kernel's offline and online paths return, by name: a closed
-// set of label values.
-constexpr std::pair<int, const char*> kOutcomes[] = {
-    {0, "ok"},        {EAGAIN, "EAGAIN"}, {EBUSY, "EBUSY"},
-    {EINTR, "EINTR"}, {EINVAL, "EINVAL"}, {ENOMEM, "ENOMEM"},
-};
-
-void AddCounts(const char* operation, const unsigned long long* by_errno,
-               std::vector<HotplugCount>& counts) {
-  uint64_t other = 0;
-  for (int error = 0; error < PINWATCH_MAX_ERRNO; ++error)
-    other += by_errno[error];
-  for (const auto& [error, name] : kOutcomes) {
-    counts.push_back({operation, name, by_errno[error]});
-    other -= by_errno[error];
-  }
-  counts.push_back({operation, "other", other});
-}
-
-HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) {
-  const int64_t age_ns = now.monotonic_ns - static_cast<int64_t>(from.begin_ns);
-  const bool running = from.duration_ns == 0;
-  return {
-      .operation = from.operation < NR_HOTPLUG_OPERATIONS
-                       ? kOperations[from.operation]
-                       : "unknown",
-      .section_nr = from.section_nr,
-      .begin = {.realtime_ns = now.realtime_ns - age_ns,
-                .monotonic_ns = static_cast<int64_t>(from.begin_ns)},
-      .duration_ns = running ? age_ns : static_cast<int64_t>(from.duration_ns),
-      .running = running,
-      .error = running ? 0 : -from.result,
-      .pid = from.tgid,
-      .tid = from.tid,
-      .comm = std::string(from.comm, strnlen(from.comm, sizeof(from.comm))),
-      .cgroup = ReadCgroup("", from.tgid),
-      .migrate_calls = from.migrate_calls,
-      .succeeded_pages = from.succeeded_pages,
-      .failed_pages = from.failed_pages};
-}
-
 // Whether /proc/zoneinfo has the zone span that page.
 bool Spans(const Zoneinfo& info, const ZoneLook& look, uint64_t pfn) {
   return std::any_of(info.zones.begin(), info.zones.end(), [&](auto& zone) {
@@ -130,12 +84,6 @@ void BpfSource::DestroyMigrations(migrate_bpf* migrations) {
   migrate_bpf__destroy(migrations);
 }
 
-void BpfSource::DestroyHotplug(hotplug_bpf* hotplug) {
-  hotplug_bpf__destroy(hotplug);
-}
-
-void BpfSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
-
 BpfSource::~BpfSource() = default;
 
 std::string BpfSource::LibbpfVersion() {
@@ -148,14 +96,16 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
   auto source = std::unique_ptr<BpfSource>(new BpfSource);
   source->names_.zones = zoneinfo.zone_names;
 
-  absl::Status census, migrations, hotplug, claims;
+  absl::Status census, migrations, hotplug, claims, pipes;
   const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
   if (!types) {
-    census = migrations = hotplug = claims = absl::FailedPreconditionError(
-        "the kernel tells no types at /sys/kernel/btf/vmlinux (built without "
-        "CONFIG_DEBUG_INFO_BTF)");
+    census = migrations = hotplug = claims = pipes =
+        absl::FailedPreconditionError(
+            "the kernel tells no types at /sys/kernel/btf/vmlinux (built "
+            "without "
+            "CONFIG_DEBUG_INFO_BTF)");
   } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
-    census = migrations = hotplug = claims = layout.status();
+    census = migrations = hotplug = claims = pipes = layout.status();
   } else {
     source->names_.migratetypes = layout->migratetypes;
     source->names_.migrate_reasons = layout->migrate_reasons;
@@ -163,7 +113,12 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     census = source->OpenCensus(*layout);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     migrations = source->OpenMigrations(*layout);
-    hotplug = source->OpenHotplug(*layout);
+    auto opened = HotplugSource::Open(*layout);
+    hotplug = opened.status();
+    if (opened.ok()) source->hotplug_ = *std::move(opened);
+    auto searched = PipeSearch::Open();
+    pipes = searched.status();
+    if (searched.ok()) source->pipes_ = *std::move(searched);
     claims = census.ok() ? source->OpenClaims(*layout, blocks, claim_options)
                          : absl::FailedPreconditionError(absl::StrCat(
                                "claims are of no use without the census: ",
@@ -171,7 +126,6 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
   }
   if (!census.ok()) source->census_.reset();
   if (!migrations.ok()) source->migrations_.reset();
-  if (!hotplug.ok()) source->hotplug_.reset();
 
   if (!claims.ok()) source->pins_.reset();
 
@@ -188,6 +142,7 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
       MakeFact("node_counters",
                "nr_foll_pin_*, every CPU's pending difference added", census),
   };
+  if (hotplug.ok()) source->facts_[2].reason = source->hotplug_->lacks();
   if (claims.ok() && !source->pins_->doors_not_followed().empty())
     source->facts_[1].reason =
         absl::StrCat("not followed here: ",
@@ -199,6 +154,8 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     counters.source =
         "nr_foll_pin_* in sysfs, which lags by up to 125 a CPU each way";
   }
+  source->facts_.push_back(
+      MakeFact("pipes", "BPF goes through the pipes of all processes", pipes));
   source->facts_.push_back(source->KeptClaimsFact(claim_options, claims));
   return source;
 }
@@ -297,29 +254,6 @@ absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
   return absl::OkStatus();
 }
 
-absl::Status BpfSource::OpenHotplug(const KernelLayout& layout) {
-  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
-  hotplug_.reset(hotplug_bpf__open_opts(&open));
-  if (!hotplug_) return absl::ErrnoToStatus(errno, "open the hotplug programs");
-  bpf_program__set_autoload(hotplug_->progs.offline__fentry_enter, true);
-  bpf_program__set_autoload(hotplug_->progs.offline__fexit_exit, true);
-  bpf_program__set_autoload(hotplug_->progs.online__fentry_enter, true);
-  bpf_program__set_autoload(hotplug_->progs.online__fexit_exit, true);
-  if (layout.migrate_args == 7)
-    bpf_program__set_autoload(hotplug_->progs.round__tp_btf_7_args, true);
-  if (layout.migrate_args == 8)
-    bpf_program__set_autoload(hotplug_->progs.round__tp_btf_8_args, true);
-  if (const int error = hotplug_bpf__load(hotplug_.get()))
-    return absl::ErrnoToStatus(
-        -error, "the kernel refuses programs on memory_subsys_offline");
-  hotplug_ring_.reset(ring_buffer__new(
-      bpf_map__fd(hotplug_->maps.hotplug_ended), TakeEnded, this, nullptr));
-  if (!hotplug_ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
-  if (const int error = hotplug_bpf__attach(hotplug_.get()))
-    return absl::ErrnoToStatus(-error, "attach to memory_subsys_offline");
-  return absl::OkStatus();
-}
-
 absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
                                    const MemoryBlocks& blocks,
                                    const ClaimOptions& options) {
@@ -342,6 +276,12 @@ absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
   sections.resize(std::min<size_t>(
       sections.size(), options.chunk_bytes_at_start / sizeof(claim_chunk)));
   return pins_->AddChunks(sections);
+}
+
+absl::StatusOr<PipeReading> BpfSource::FindInPipes(
+    const std::vector<uint64_t>& pfns) {
+  if (!pipes_) return absl::UnavailableError("pipes are not observable");
+  return pipes_->Find(pfns);
 }
 
 absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {
@@ -370,13 +310,7 @@ absl::Status BpfSource::DetachHooks() {
   // First what runs most often: the kernel waits for its readers after each.
   if (pins_) pins_->Detach();
   if (migrations_) migrate_bpf__detach(migrations_.get());
-  if (!hotplug_) return absl::OkStatus();
-  hotplug_bpf__detach(hotplug_.get());
-  // Nobody will tell how those end that are under way.
-  const bpf_map* running = hotplug_->maps.hotplug_running;
-  uint32_t tid;
-  while (!bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid)))
-    if (bpf_map__delete_elem(running, &tid, sizeof(tid), 0)) break;
+  if (hotplug_) hotplug_->Detach();
   return absl::OkStatus();
 }
 
@@ -384,8 +318,7 @@ absl::Status BpfSource::AttachHooks() {
   absl::Status status;
   if (migrations_)
     status.Update(ToAttachStatus(migrate_bpf__attach(migrations_.get())));
-  if (hotplug_)
-    status.Update(ToAttachStatus(hotplug_bpf__attach(hotplug_.get())));
+  if (hotplug_) status.Update(ToAttachStatus(hotplug_->Attach()));
   if (pins_) status.Update(ToAttachStatus(pins_->Attach()));
   if (!status.ok()) (void)DetachHooks();
   return status;
@@ -397,7 +330,7 @@ absl::Status BpfSource::Govern(const GovernorState& state) {
 
 std::vector<int> BpfSource::ready_fds() const {
   std::vector<int> fds;
-  if (hotplug_) fds.push_back(ring_buffer__epoll_fd(hotplug_ring_.get()));
+  if (hotplug_) fds.push_back(hotplug_->ring_fd());
   if (pins_) fds.push_back(pins_->ring_fd());
   return fds;
 }
@@ -480,58 +413,9 @@ absl::StatusOr<std::vector<NodeCounterReading>> BpfSource::ReadNodeCounters(
   return readings;
 }
 
-int BpfSource::TakeEnded(void* source, void* data, size_t size) {
-  hotplug_attempt attempt;
-  if (size < sizeof(attempt)) return 0;
-  std::memcpy(&attempt, data, sizeof(attempt));
-  static_cast<BpfSource*>(source)->hotplug_ended_.push_back(attempt);
-  return 0;
-}
-
 absl::StatusOr<HotplugReading> BpfSource::ReadHotplug(Timestamp now) {
   if (!hotplug_) return absl::UnavailableError("hotplug is not observable");
-  HotplugReading reading;
-  const bpf_map* running = hotplug_->maps.hotplug_running;
-  const uint32_t most = bpf_map__max_entries(running);
-  uint32_t tid;
-  int error = bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid));
-  // Bounded: the walk begins anew when the key it stands on goes.
-  for (uint32_t i = 0; !error && i < most;
-       ++i, error = bpf_map__get_next_key(running, &tid, &tid, sizeof(tid))) {
-    hotplug_attempt attempt;
-    // One that ended since the key was read comes from the ring.
-    if (bpf_map__lookup_elem(running, &tid, sizeof(tid), &attempt,
-                             sizeof(attempt), 0) == 0 &&
-        attempt.duration_ns == 0)
-      reading.running.push_back(ToAttempt(attempt, now));
-  }
-  if (error = ring_buffer__consume(hotplug_ring_.get()); error < 0)
-    return absl::ErrnoToStatus(-error, "read the ring of ended attempts");
-  for (const hotplug_attempt& attempt : hotplug_ended_) {
-    reading.ended.push_back(ToAttempt(attempt, now));
-    std::string& cgroup = reading.ended.back().cgroup;
-    const auto seen = running_cgroups_.find(attempt.tid);
-    // What was read while it ran; later the pid may be another process's.
-    if (seen != running_cgroups_.end()) cgroup = seen->second;
-  }
-  // One that ended since the map was read is told once, as ended.
-  std::erase_if(reading.running, [&](const HotplugAttempt& attempt) {
-    return std::any_of(hotplug_ended_.begin(), hotplug_ended_.end(),
-                       [&](const hotplug_attempt& ended) {
-                         return ended.tid == attempt.tid &&
-                                static_cast<int64_t>(ended.begin_ns) ==
-                                    attempt.begin.monotonic_ns;
-                       });
-  });
-  hotplug_ended_.clear();
-  running_cgroups_.clear();
-  for (const HotplugAttempt& attempt : reading.running)
-    running_cgroups_[attempt.tid] = attempt.cgroup;
-  for (int op = 0; op < NR_HOTPLUG_OPERATIONS; ++op)
-    AddCounts(kOperations[op], hotplug_->bss->hotplug_results[op],
-              reading.counts);
-  reading.untold = hotplug_->bss->hotplug_stories_lost;
-  return reading;
+  return hotplug_->Read(now);
 }
 
 absl::StatusOr<std::vector<Migrations>> BpfSource::ReadMigrations() {

@@ -9,15 +9,15 @@
 
 #include "daemon/deleter.h"
 #include "daemon/host_files.h"
+#include "daemon/hotplug_source.h"
 #include "daemon/pin_source.h"
+#include "daemon/pipe_search.h"
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
 struct bpf_program;
 struct census_bpf;
-struct hotplug_bpf;
 struct migrate_bpf;
-struct ring_buffer;
 
 namespace pinwatch {
 
@@ -40,6 +40,8 @@ class BpfSource : public Source {
       const std::vector<int>& nids) override;
   absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
+  absl::StatusOr<PipeReading> FindInPipes(
+      const std::vector<uint64_t>& pfns) override;
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
   void ForgetClaimsOutside(
       const std::function<bool(uint64_t pfn)>& is_looked_at,
@@ -59,7 +61,6 @@ class BpfSource : public Source {
 
   absl::Status OpenCensus(const KernelLayout& layout);
   absl::Status OpenMigrations(const KernelLayout& layout);
-  absl::Status OpenHotplug(const KernelLayout& layout);
   absl::Status OpenClaims(const KernelLayout& layout,
                           const MemoryBlocks& blocks,
                           const ClaimOptions& options);
@@ -70,9 +71,6 @@ class BpfSource : public Source {
 
   static void DestroyCensus(census_bpf* census);
   static void DestroyMigrations(migrate_bpf* migrations);
-  static void DestroyHotplug(hotplug_bpf* hotplug);
-  static void FreeRing(ring_buffer* ring);
-  static int TakeEnded(void* source, void* data, size_t size);
 
   std::vector<Fact> facts_;
   KernelNames names_;
@@ -83,11 +81,8 @@ class BpfSource : public Source {
   const bpf_program* census_program_ = nullptr;
   const bpf_program* node_counters_program_ = nullptr;
   std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
-  std::unique_ptr<hotplug_bpf, Deleter<DestroyHotplug>> hotplug_;
-  std::unique_ptr<ring_buffer, Deleter<FreeRing>> hotplug_ring_;
-  std::vector<hotplug_attempt> hotplug_ended_;  // drained, not yet read
-  // Of those seen running, by thread: an asker is often gone at the end.
-  std::map<uint32_t, std::string> running_cgroups_;
+  std::unique_ptr<HotplugSource> hotplug_;
+  std::unique_ptr<PipeSearch> pipes_;
 };
 
 }  // namespace pinwatch

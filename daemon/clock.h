@@ -21,6 +21,13 @@ inline Timestamp Now() {
           .monotonic_ns = ReadClockNs(CLOCK_MONOTONIC)};
 }
 
+// When the monotonic clock showed that, `now` being the present.
+inline Timestamp At(uint64_t monotonic_ns, Timestamp now) {
+  const auto ns = static_cast<int64_t>(monotonic_ns);
+  return {.realtime_ns = now.realtime_ns - (now.monotonic_ns - ns),
+          .monotonic_ns = ns};
+}
+
 // CPU time of the calling thread.
 inline int64_t ThreadCpuNs() { return ReadClockNs(CLOCK_THREAD_CPUTIME_ID); }
 

@@ -92,6 +92,7 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
       block_list_budget_(kBlockListShare, kBlockListBurstNs),
       changed_list_budget_(kChangedListShare, kChangedListBurstNs),
       search_budget_(options.census_cpu_share, kCensusBurstNs),
+      pipe_budget_(options.census_cpu_share, kCensusBurstNs),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (options.infer_holders) search_.emplace(root_);
 }
@@ -115,6 +116,7 @@ void Loop::Run(int stop_fd) {
       if (census_observable_)
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
+      SearchReferences();
     }
     Inbox inbox = TakeInbox();
     TakeOrders(inbox.pauses);
@@ -217,6 +219,11 @@ void Loop::ReadHotplug() {
   Collect(aggregator_, "hotplug", [&] {
     auto reading = source_->ReadHotplug(Now());
     if (!reading.ok()) return reading.status();
+    for (std::vector<HotplugAttempt>* attempts :
+         {&reading->running, &reading->ended})
+      for (HotplugAttempt& attempt : *attempts)
+        attempt.road =
+            resolver_.FindRoad(attempt.kernel_stack, Now().monotonic_ns);
     aggregator_.AddHotplug(*std::move(reading));
     return absl::OkStatus();
   });
@@ -299,6 +306,35 @@ bool Loop::BlocksAreDue(int64_t now) {
   changed_list_budget_.Refill(now);
   return block_list_budget_.HasLeft() ||
          (memory_shape_ != listed_shape_ && changed_list_budget_.HasLeft());
+}
+
+// Who holds what no pin explains, in the way of attempts.
+void Loop::SearchReferences() {
+  pipe_budget_.Refill(Now().monotonic_ns);
+  const std::vector<uint64_t> pfns = aggregator_.UnsearchedReferences();
+  if (pfns.empty() || !pipe_budget_.HasLeft()) return;
+  const int64_t cpu_start = ThreadCpuNs();
+  aggregator_.SetReferenceHolders(pfns, FindInPipes(pfns));
+  pipe_budget_.Spend(ThreadCpuNs() - cpu_start);
+}
+
+std::vector<std::pair<uint64_t, ReferenceHolder>> Loop::FindInPipes(
+    const std::vector<uint64_t>& pfns) {
+  std::vector<std::pair<uint64_t, ReferenceHolder>> holders;
+  if (!IsObservable(source_->facts(), "pipes")) return holders;
+  Collect(aggregator_, "pipes", [&] {
+    const absl::StatusOr<PipeReading> reading = source_->FindInPipes(pfns);
+    if (!reading.ok()) return reading.status();
+    for (const PipePage& page : reading->pages)
+      holders.emplace_back(
+          page.pfn,
+          ReferenceHolder{.process = resolver_.Find(
+                              page.pid, page.start_boottime_ns, page.comm),
+                          .through = "pipe",
+                          .fd = page.fd});
+    return absl::OkStatus();
+  });
+  return holders;
 }
 
 // Some of a search in each tick, as its share of the CPU allows.
@@ -433,7 +469,12 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
   }
   const std::optional<BlockLook> look = LookAtPage(question.pfn);
   ReadClaims();
-  question.answer(aggregator_.ExplainPage(question.pfn, look, Now()));
+  absl::StatusOr<PageReport> report =
+      aggregator_.ExplainPage(question.pfn, look, Now());
+  if (report.ok() && report->page == PAGE_ELEVATED)
+    for (auto& [pfn, holder] : FindInPipes({question.pfn}))
+      report->reference_holders.push_back(std::move(holder));
+  question.answer(std::move(report));
 }
 
 void Loop::AnswerWithBlocks(const AskedBlocks& question) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/aggregator.h"
@@ -115,6 +116,9 @@ class Loop {
   void CheckOwners();
   void ForgetOwners();
   void InferHolders();
+  void SearchReferences();
+  std::vector<std::pair<uint64_t, ReferenceHolder>> FindInPipes(
+      const std::vector<uint64_t>& pfns);
   // False, and nothing taken, once nobody will answer.
   template <typename T>
   bool Put(std::vector<T> Inbox::*part, T& asked);
@@ -159,6 +163,7 @@ class Loop {
   int64_t next_forget_ns_ = 0;
   std::optional<HolderSearch> search_;  // where holders are inferred
   CpuBudget search_budget_;
+  CpuBudget pipe_budget_;
   int64_t next_search_ns_ = 0;
   uint32_t last_checked_ = 0;        // owner
   std::vector<Question> questions_;  // answered when no look is pending

@@ -848,6 +848,39 @@ constexpr MetricDef kMetrics[] = {
      .labels = {"outcome"},
      .read = [](const Scrape& s,
                 const Emit& emit) { EachAttemptCount(s, emit, "offline"); }},
+    {.name = "pinwatch_offline_failures_total",
+     .type = kCounter,
+     .help = "Attempts to take a memory block offline that failed, by the "
+             "kernel's own reason.",
+     .labels = {"reason"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.attempt_counts.empty()) return;
+           for (size_t i = 0; i < kNrOfflineReasons; ++i)
+             emit(s.snapshot.offline_failures.by_reason[i], kOfflineReasons[i]);
+         }},
+    {.name = "pinwatch_offline_blocker_pages_total",
+     .type = kCounter,
+     .help = "Pages and folios that the kernel met in the way of offline "
+             "attempts that failed, each once an attempt, by why it stayed.",
+     .labels = {"why"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.attempt_counts.empty()) return;
+           for (size_t i = 0; i < kNrWhysPagesStay; ++i)
+             if (!std::string_view(kWhysPagesStay[i]).starts_with("pinned_"))
+               emit(s.snapshot.offline_failures.pages_by_why[i],
+                    kWhysPagesStay[i]);
+         }},
+    {.name = "pinwatch_offline_blockers_lost_total",
+     .type = kCounter,
+     .help = "Times that offline attempts that failed met a page in their way "
+             "of which nothing more is known.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (!s.snapshot.attempt_counts.empty())
+             emit(s.snapshot.offline_failures.blockers_lost);
+         }},
     {.name = "pinwatch_online_attempts_total",
      .type = kCounter,
      .help = "Attempts to bring a memory block online that ended, by outcome.",

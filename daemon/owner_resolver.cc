@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "daemon/devices.h"
+#include "daemon/hotplug_road.h"
 #include "daemon/processes.h"
 #include "daemon/subsystem.h"
 
@@ -51,11 +52,23 @@ Process OwnerResolver::Find(uint32_t pid, uint64_t start_boottime_ns,
   return process;
 }
 
+std::vector<KernelSymbols::Symbol> OwnerResolver::Resolve(
+    const std::vector<uint64_t>& addresses, int64_t now_ns) {
+  std::vector<KernelSymbols::Symbol> symbols;
+  for (const uint64_t address : addresses)
+    symbols.push_back(kernel_symbols_.Resolve(address, now_ns));
+  return symbols;
+}
+
+std::string OwnerResolver::FindRoad(const std::vector<uint64_t>& kernel_stack,
+                                    int64_t now_ns) {
+  return pinwatch::FindRoad(Resolve(kernel_stack, now_ns));
+}
+
 void OwnerResolver::NameKernelStack(const OwnerReading& reading, int64_t now_ns,
                                     PinOwner& owner) {
-  std::vector<KernelSymbols::Symbol> stack;
-  for (const uint64_t address : reading.kernel_stack)
-    stack.push_back(kernel_symbols_.Resolve(address, now_ns));
+  const std::vector<KernelSymbols::Symbol> stack =
+      Resolve(reading.kernel_stack, now_ns);
   CallSite site = FindCallSite(stack);
   owner.call_site = std::move(site.function);
   owner.subsystem = std::move(site.subsystem);

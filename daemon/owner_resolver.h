@@ -2,7 +2,9 @@
 #ifndef PINWATCH_DAEMON_OWNER_RESOLVER_H_
 #define PINWATCH_DAEMON_OWNER_RESOLVER_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "daemon/kernel_symbols.h"
 #include "daemon/snapshot.h"
@@ -22,14 +24,23 @@ class OwnerResolver {
   // ended stays empty. `now_ns` is CLOCK_MONOTONIC.
   PinOwner Identify(const OwnerReading& reading, int64_t now_ns);
 
+  // A process that was seen to bear that name; of one that has ended nothing
+  // more is known.
+  Process Find(uint32_t pid, uint64_t start_boottime_ns,
+               const std::string& comm) const;
+
   bool HasEnded(const Process& process) const;
+
+  // See pinwatch::FindRoad.
+  std::string FindRoad(const std::vector<uint64_t>& kernel_stack,
+                       int64_t now_ns);
 
   // Gives back memory that nothing has needed for a while.
   void FreeIfIdle(int64_t now_ns) { kernel_symbols_.FreeIfIdle(now_ns); }
 
  private:
-  Process Find(uint32_t pid, uint64_t start_boottime_ns,
-               const std::string& comm) const;
+  std::vector<KernelSymbols::Symbol> Resolve(
+      const std::vector<uint64_t>& addresses, int64_t now_ns);
   void NameKernelStack(const OwnerReading& reading, int64_t now_ns,
                        PinOwner& owner);
   void NameDevices(const OwnerReading& reading, PinOwner& owner) const;

@@ -49,12 +49,6 @@ std::vector<uint64_t> Stack(
   return {std::begin(addresses), end};
 }
 
-Timestamp At(uint64_t monotonic_ns, Timestamp now) {
-  const auto ns = static_cast<int64_t>(monotonic_ns);
-  return {.realtime_ns = now.realtime_ns - (now.monotonic_ns - ns),
-          .monotonic_ns = ns};
-}
-
 // Without what the owner has done.
 OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
                        Timestamp now) {

@@ -96,6 +96,20 @@ PinFunctions ReadPinFunctions(const btf* types) {
   return functions;
 }
 
+std::map<std::string, uint32_t> ReadHotplugFunctions(const btf* types) {
+  std::map<std::string, uint32_t> functions;
+  for (const char* name :
+       {"dissolve_free_huge_pages", "dissolve_free_hugetlb_folios", "dump_page",
+        "memory_notify", "offline_pages", "putback_movable_pages",
+        "start_isolate_page_range"}) {
+    const int id = btf__find_by_name_kind(types, name, BTF_KIND_FUNC);
+    if (id < 0) continue;
+    functions[name] =
+        btf_vlen(btf__type_by_id(types, btf__type_by_id(types, id)->type));
+  }
+  return functions;
+}
+
 // The flags became an enum, without a name, in Linux v6.3 (commit b5054174ac7c,
 // "mm: move FOLL_* defs to mm_types.h"); before, FOLL_LONGTERM was 1 << 16 and
 // FOLL_PIN 1 << 18, from v5.2 and v5.6 on.
@@ -160,6 +174,7 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_current_task_btf");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
   layout.pin_functions = ReadPinFunctions(types);
+  layout.hotplug_functions = ReadHotplugFunctions(types);
   ReadGupFlags(types, layout);
   return layout;
 }

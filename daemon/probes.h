@@ -3,6 +3,7 @@
 #define PINWATCH_DAEMON_PROBES_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct KernelLayout {
   bool pin_helpers = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
   PinFunctions pin_functions;
+  // Those that hotplug programs can be attached to, and how many parameters
+  // each has.
+  std::map<std::string, uint32_t> hotplug_functions;
   uint32_t foll_longterm = 0;  // the GUP flags' values
   uint32_t foll_pin = 0;
   // By value; holes are empty. Lower case, without the enum's prefix.

@@ -338,6 +338,52 @@ struct GovernorState {
   double cost_seconds = 0;  // of the pin functions' hooks so far, by estimate
 };
 
+// Why a page that the kernel met in an attempt's way stays where it is.
+inline constexpr const char* kWhysPagesStay[] = {
+    "pinned",  // who holds it is not known
+    "pinned_long_term",
+    "pinned_short_term",
+    "plain_reference",   // a user page with references that nothing explains
+    "biased_reference",  // no user page, with references as of pins: a driver's
+    "writeback",
+    "dirty",
+    "locked",
+    "hugetlb",
+    "slab",
+    "page_table",
+    "kernel_memory",  // other, whose user is not told by the page
+    "reserved",
+    "offline",  // logically: a balloon or virtio-mem has it
+    "hwpoison",
+    "secretmem",
+    "transient",  // nothing was left to hold it when it was looked at
+};
+inline constexpr size_t kNrWhysPagesStay = std::size(kWhysPagesStay);
+
+// Why an attempt to take a block offline failed, by the step that did.
+inline constexpr const char* kOfflineReasons[] = {
+    "unmovable_page",       // see the attempt's blockers
+    "interrupted",          // by a signal to the asker, while pages stayed
+    "isolation_contended",  // another isolates pages of the block
+    "refused_by_notifier",  // by somebody in the kernel who uses the block
+    "huge_pages_in_use",    // free ones that could not be dissolved
+    "no_memory",            // for what had to be done
+    "holes_or_several_zones",
+    "no_single_zone",
+    "refused_before",  // for another reason, before anything was done
+    "unknown",
+};
+inline constexpr size_t kNrOfflineReasons = std::size(kOfflineReasons);
+
+// Who holds plain references to a page, as far as that is observable.
+struct ReferenceHolder {
+  Process process;
+  std::string through;  // "pipe"
+  int fd = -1;          // of the process
+
+  bool operator==(const ReferenceHolder&) const = default;
+};
+
 // A page that keeps its memory block from going offline, as the census read it.
 struct BlockingPage {
   uint64_t pfn = 0;
@@ -347,6 +393,22 @@ struct BlockingPage {
   uint64_t pins = 0;  // references that are, or read as, pins
   Certainty certainty = Certainty::kUnattributed;
   std::vector<uint32_t> owners;  // ids, empty when unattributed
+
+  // Of a page that the kernel met in the way, when it did last.
+  std::string why;   // of kWhysPagesStay; empty: the census found it
+  std::string step;  // of the attempt, see StepName
+  uint64_t times_met = 0;
+  Timestamp first_met;
+  Timestamp last_met;
+  // References that nothing known explains. Unknown for large folios, and for
+  // what is no user page.
+  std::optional<int64_t> surplus;
+  std::optional<int64_t> mapcount;
+  std::string mapping;  // anon, ksm, file, shmem, hugetlbfs, secretmem, ...
+  uint64_t inode = 0;   // of the file; 0: none
+  uint32_t device = 0;  // of the file: major << 20 | minor
+  // Of a plain reference; unset until it was searched for.
+  std::optional<std::vector<ReferenceHolder>> reference_holders;
 
   bool operator==(const BlockingPage&) const = default;
 };
@@ -442,9 +504,20 @@ struct HotplugAttempt {
   uint64_t migrate_calls = 0;    // rounds of migrate_pages() in it
   uint64_t succeeded_pages = 0;  // moved out by these
   uint64_t failed_pages = 0;     // counted in each round they did not move
-  // The first that stood in the way whenever the census looked at the block
-  // while the attempt ran, and after it failed; none after a success.
+  // Who in the kernel asked for it: "sysfs", "acpi", "virtio_mem", "dax_kmem",
+  // a module's name, or "unknown".
+  std::string road;
+  // How far it has come, of one to take a block offline.
+  hotplug_step step = HOTPLUG_STEP_UNKNOWN;
+  std::array<int64_t, NR_HOTPLUG_STEPS> step_ns{};  // spent in each
+  std::string reason;  // of kOfflineReasons, of one that failed
+  // Those that the kernel met, the first ones first. Where it met none, the
+  // first that stood in the way whenever the census looked at the block while
+  // the attempt ran, and after it failed; none after a success.
   std::vector<BlockingPage> blockers;
+  uint64_t blockers_lost =
+      0;  // times the kernel met one that is not among them
+  std::vector<uint64_t> kernel_stack;  // addresses, innermost first
 
   bool operator==(const HotplugAttempt&) const = default;
 };
@@ -456,6 +529,15 @@ struct HotplugCount {
   uint64_t attempts = 0;
 
   bool operator==(const HotplugCount&) const = default;
+};
+
+// What failed attempts to take a block offline came to since the daemon
+// started. Each page counts once an attempt.
+struct OfflineFailures {
+  std::array<uint64_t, kNrOfflineReasons> by_reason{};  // attempts
+  // Pages in the way; whatever the pins on them are, they count as "pinned".
+  std::array<uint64_t, kNrWhysPagesStay> pages_by_why{};
+  uint64_t blockers_lost = 0;  // times one was met that is not among these
 };
 
 // How a part of the daemon that reads something fared the last time.
@@ -624,6 +706,8 @@ struct PageReport {
   std::optional<PinAttribution> attribution;
   std::vector<PinOwner> owners;  // their holdings of this page
   std::vector<InferredHolder> inferred;
+  // Of plain references; empty, too, where they are not observable.
+  std::vector<ReferenceHolder> reference_holders;
 };
 
 struct HostInfo {
@@ -648,6 +732,7 @@ struct Snapshot {
   std::vector<HotplugAttempt> attempts;  // running ones, then the newest first
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable
   uint64_t attempts_untold = 0;  // ended, counted, but their story was lost
+  OfflineFailures offline_failures;
   std::optional<Timestamp> last_offline_failure;
   // Empty where claims are not observable.
   std::vector<PinOwner> owners;              // by id

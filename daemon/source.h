@@ -178,6 +178,21 @@ struct ClaimReading {
   std::vector<std::string> doors_not_followed;
 };
 
+// A page in a pipe that a process has open, if only at one end.
+struct PipePage {
+  uint64_t pfn = 0;  // that was asked for: of the page or its folio's head
+  uint32_t pid = 0;
+  uint64_t start_boottime_ns = 0;
+  std::string comm;  // hostile
+  int fd = -1;       // of the process
+};
+
+struct PipeReading {
+  std::vector<PipePage> pages;  // by pfn, pid and fd
+  // False: there were too many pages, or pipes too long, to search for all.
+  bool complete = true;
+};
+
 // Where the daemon's figures come from: the kernel, or a recording of one.
 // Called by one thread.
 class Source {
@@ -205,6 +220,11 @@ class Source {
   // Each attempt that ended is in `ended` of one reading only. Leaves block_id
   // to the caller. `now` places the kernel's times.
   virtual absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) = 0;
+
+  // Which of the pages are in pipes, and whose those are. It goes through every
+  // open file of the host. Unavailable when that is not observable.
+  virtual absl::StatusOr<PipeReading> FindInPipes(
+      const std::vector<uint64_t>& pfns) = 0;
 
   // To be called once a second: it also winds the claims' clock.
   virtual absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) = 0;

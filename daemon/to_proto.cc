@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "daemon/blocking.h"
 #include "daemon/names.h"
 #include "daemon/utf8.h"
 
@@ -346,6 +348,14 @@ v1::Governor ToProto(const GovernorState& state) {
   return out;
 }
 
+v1::ReferenceHolder ToProto(const ReferenceHolder& holder) {
+  v1::ReferenceHolder out;
+  *out.mutable_process() = ToProto(holder.process);
+  out.set_through(holder.through);
+  out.set_fd(holder.fd);
+  return out;
+}
+
 v1::BlockingPage ToProto(const BlockingPage& page) {
   v1::BlockingPage out;
   out.set_pfn(page.pfn);
@@ -355,6 +365,23 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   out.set_pins(page.pins);
   out.set_certainty(ToProto(page.certainty));
   for (const uint32_t owner : page.owners) out.add_owners(owner);
+  if (page.why.empty()) return out;
+  out.set_why(page.why);
+  out.set_step(page.step);
+  out.set_times_met(page.times_met);
+  *out.mutable_first_met() = ToProto(page.first_met);
+  *out.mutable_last_met() = ToProto(page.last_met);
+  if (page.surplus) out.set_surplus(*page.surplus);
+  if (page.mapcount) out.set_mapcount(*page.mapcount);
+  out.set_mapping(page.mapping);
+  if (page.reference_holders)
+    for (const ReferenceHolder& holder : *page.reference_holders)
+      *out.add_reference_holders() = ToProto(holder);
+  if (page.inode) {
+    out.set_inode(page.inode);
+    out.set_device(
+        absl::StrCat(page.device >> 20, ":", page.device & ((1u << 20) - 1)));
+  }
   return out;
 }
 
@@ -380,6 +407,18 @@ v1::Attempt ToProto(const HotplugAttempt& attempt) {
   out.set_failed_pages(attempt.failed_pages);
   for (const BlockingPage& page : attempt.blockers)
     *out.add_blockers() = ToProto(page);
+  out.set_road(attempt.road);
+  out.set_reason(attempt.reason);
+  out.set_blockers_lost(attempt.blockers_lost);
+  if (attempt.operation != "offline") return out;
+  out.set_step(StepName(attempt.step));
+  for (int step = 0; step < NR_HOTPLUG_STEPS; ++step) {
+    if (!attempt.step_ns[step]) continue;
+    v1::AttemptStep& spent = *out.add_steps();
+    spent.set_step(StepName(static_cast<hotplug_step>(step)));
+    *spent.mutable_duration() =
+        TimeUtil::NanosecondsToDuration(attempt.step_ns[step]);
+  }
   return out;
 }
 
@@ -663,6 +702,8 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
     *out.mutable_attribution() = ToProto(*report.attribution);
   Convert(report.owners, out.mutable_owners());
   Convert(report.inferred, out.mutable_inferred());
+  for (const ReferenceHolder& holder : report.reference_holders)
+    *out.add_reference_holders() = ToProto(holder);
   return out;
 }
 

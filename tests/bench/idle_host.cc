@@ -78,6 +78,11 @@ class IdleHost : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
     return absl::UnavailableError("");
   }
+  absl::StatusOr<PipeReading> FindInPipes(
+      const std::vector<uint64_t>&) override {
+    return absl::UnavailableError("");
+  }
+
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp) override {
     ClaimReading reading;
     reading.owners = owners_;

@@ -673,6 +673,88 @@ TEST_F(ClaimedTest, ABlockIsLookedAtOnceForAnAttemptThatFailedUnseen) {
   EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
 }
 
+BlockingPage Met(uint64_t pfn, const char* why, uint64_t pins = 0) {
+  return {.pfn = pfn, .pins = pins, .why = why, .times_met = 7};
+}
+
+TEST_F(ClaimedTest, ThePagesThatTheKernelMetAreToldWithTheirHolders) {
+  SetClaims(2);
+  HotplugAttempt attempt = Attempt(0, true, 0);
+  attempt.blockers = {Met(7, "slab"), Met(99, "pinned", 1)};
+  aggregator_.AddHotplug({.running = {attempt}});
+  LookAtClaims(3, 2);
+  const auto told = [&] {
+    return aggregator_.Build(At(4)).attempts.at(0).blockers;
+  };
+  ASSERT_EQ(told().size(), 2u);
+  EXPECT_EQ(told()[0].why, "slab");
+  EXPECT_EQ(told()[1].why, "pinned_long_term");
+  EXPECT_EQ(told()[1].certainty, Certainty::kHeld);
+  EXPECT_THAT(told()[1].owners, ElementsAre(1));
+
+  // Also by later readings, which come without a look.
+  attempt.blockers[1].times_met = 23;
+  aggregator_.AddHotplug({.running = {attempt}});
+  EXPECT_EQ(told()[1].times_met, 23u);
+  EXPECT_THAT(told()[1].owners, ElementsAre(1));
+  attempt.running = false;
+  attempt.error = EINTR;
+  attempt.step = HOTPLUG_MIGRATING;
+  aggregator_.AddHotplug({.ended = {attempt}});
+  EXPECT_THAT(told()[1].owners, ElementsAre(1));
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+
+  const OfflineFailures failures = aggregator_.Build(At(5)).offline_failures;
+  for (size_t i = 0; i < kNrOfflineReasons; ++i)
+    EXPECT_EQ(failures.by_reason[i],
+              std::string_view(kOfflineReasons[i]) == "interrupted");
+  for (size_t i = 0; i < kNrWhysPagesStay; ++i) {
+    const std::string_view why = kWhysPagesStay[i];
+    EXPECT_EQ(failures.pages_by_why[i], why == "slab" || why == "pinned");
+  }
+}
+
+TEST_F(ClaimedTest, ABlockIsLookedAtForTheHoldersOfWhatTheKernelMet) {
+  SetClaims(2);
+  LookAtClaims(1, 1);
+  HotplugAttempt attempt = Attempt(0, false, EBUSY);
+  attempt.step = HOTPLUG_MIGRATING;
+  attempt.blockers = {Met(99, "pinned", 1)};
+  aggregator_.AddHotplug({.ended = {attempt}});
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), ElementsAre(0));
+  LookAtClaims(5, 2);
+  EXPECT_THAT(aggregator_.Build(At(6)).attempts.at(0).blockers.at(0).owners,
+              ElementsAre(1));
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+}
+
+TEST_F(ClaimedTest, PagesAreNotInTheWayOfWhatFailedForAnotherReason) {
+  SetClaims(2);
+  LookAtClaims(1, 1);
+  HotplugAttempt attempt = Attempt(0, false, EINVAL);
+  attempt.step = HOTPLUG_REQUESTED;
+  aggregator_.AddHotplug({.ended = {attempt}});
+  EXPECT_THAT(aggregator_.BlocksOfAttempts(), IsEmpty());
+}
+
+TEST_F(ClaimedTest, PlainReferencesAreSearchedForOnce) {
+  HotplugAttempt attempt = Attempt(0, true, 0);
+  attempt.blockers = {Met(7, "plain_reference"), Met(8, "plain_reference"),
+                      Met(99, "pinned", 1)};
+  aggregator_.AddHotplug({.running = {attempt}});
+  EXPECT_THAT(aggregator_.UnsearchedReferences(), ElementsAre(7, 8));
+  const ReferenceHolder holder{
+      .process = {.pid = 42}, .through = "pipe", .fd = 5};
+  aggregator_.SetReferenceHolders({7, 8}, {{8, holder}});
+  EXPECT_THAT(aggregator_.UnsearchedReferences(), IsEmpty());
+  aggregator_.AddHotplug({.running = {attempt}});
+  EXPECT_THAT(aggregator_.UnsearchedReferences(), IsEmpty());
+  const auto blockers = aggregator_.Build(At(4)).attempts.at(0).blockers;
+  EXPECT_TRUE(blockers.at(0).reference_holders->empty());
+  EXPECT_THAT(*blockers.at(1).reference_holders, ElementsAre(holder));
+  EXPECT_FALSE(blockers.at(2).reference_holders.has_value());
+}
+
 // Memory of one block in which these folios have pins and no claim.
 class InferringTest : public testing::Test {
  protected:

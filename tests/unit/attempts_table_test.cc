@@ -105,6 +105,77 @@ BEGAN: ago; FAILED: pages that did not move, in every round of migration
 )");
 }
 
+TEST(AttemptsTable, TellsHowItEndedAndWhatTheKernelMet) {
+  EXPECT_EQ(
+      Checked(AttemptsTable(Parse<v1::ListAttemptsResponse>(R"pb(
+                              attempts {
+                                operation: "offline"
+                                block: 9
+                                outcome: "EINTR"
+                                begin { seconds: 997 }
+                                duration { seconds: 3 }
+                                pid: 251
+                                comm: "sh"
+                                step: "migrating"
+                                reason: "interrupted"
+                                failed_pages: 1498
+                                blockers {
+                                  pfn: 0x4c592
+                                  nr_pages: 1
+                                  refcount: 3
+                                  why: "plain_reference"
+                                  surplus: 1
+                                  times_met: 1498
+                                  reference_holders {
+                                    process { pid: 254 comm: "hold" }
+                                    fd: 3
+                                  }
+                                  reference_holders {
+                                    process { pid: 254 comm: "hold" }
+                                    fd: 4
+                                  }
+                                }
+                                blockers {
+                                  pfn: 0x4c593
+                                  nr_pages: 1
+                                  refcount: 3
+                                  why: "plain_reference"
+                                  surplus: 1
+                                  times_met: 7
+                                }
+                              }
+                              attempts {
+                                operation: "offline"
+                                block: 1
+                                outcome: "EBUSY"
+                                begin { seconds: 997 }
+                                duration { nanos: 3000000 }
+                                pid: 251
+                                comm: "sh"
+                                step: "isolating"
+                                reason: "unmovable_page"
+                                blockers {
+                                  pfn: 0x8000
+                                  refcount: 1
+                                  why: "page_table"
+                                  times_met: 1
+                                }
+                              }
+                            )pb"),
+                            kNow)),
+      R"(   BEGAN  BLOCK        WANTED   RESULT       TOOK      FAILED  ASKER
+   3.0 s  memory9      offline  EINTR       3.0 s       1,498  sh(251)
+          interrupted by a signal to the asker before all pages had moved
+          pfn 0x4c592 in a pipe of hold(254), met 1,498 times
+          pfn 0x4c593 plain reference, 1 of 3 references not explained, met 7 t~
+   3.0 s  memory1      offline  EBUSY       0.0 s           0  sh(251)
+          refused at once: not movable
+          pfn 0x8000 page table, 1 reference
+BEGAN: ago; FAILED: pages that did not move, in every round of migration
+
+)");
+}
+
 TEST(AttemptsTable, KeepsTo80ColumnsOfPrintableAsciiWhateverTheNames) {
   v1::ListAttemptsResponse attempts;
   for (const char* name : kHostileNames) {

@@ -50,10 +50,11 @@ using testing::IsSubsetOf;
 
 TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/bpf.h"),
-              ElementsAre("bpf_source.cc", "kept_state.cc", "pin_source.cc"));
-  EXPECT_THAT(
-      FilesThatInclude("daemon", "bpf/libbpf.h"),
-      ElementsAre("bpf_source.cc", "kept_state.cc", "log.cc", "pin_source.cc"));
+              ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
+                          "pin_source.cc", "pipe_search.cc"));
+  EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
+              ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
+                          "log.cc", "pin_source.cc", "pipe_search.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
@@ -88,8 +89,8 @@ TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/kernel.h"), IsEmpty());
   EXPECT_THAT(FilesThatInclude("bpf", "kernel.h"),
-              ElementsAre("census.bpf.c", "folio.h", "hotplug.bpf.c",
-                          "migrate.bpf.c", "pin.bpf.c"));
+              ElementsAre("census.bpf.c", "folio.h", "holders.bpf.c",
+                          "hotplug.bpf.c", "migrate.bpf.c", "pin.bpf.c"));
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {

@@ -63,6 +63,11 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<PipeReading> FindInPipes(
+      const std::vector<uint64_t>&) override {
+    return absl::UnavailableError("");
+  }
+
   // One owner, from the first look on: process 42, which is not in /proc.
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override {
     ClaimReading reading;

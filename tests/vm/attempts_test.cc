@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attempts to take memory offline and online: against what the asker was told.
+#include <poll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <sstream>
 
 #include "tests/vm/guest.h"
 
@@ -20,6 +24,47 @@ Json ListAttempts() {
 
 double Ended(const std::string& operation) {
   return Sum(ReadMetrics(), "pinwatch_" + operation + "_attempts_total");
+}
+
+// Bits of /proc/kpageflags, see linux/kernel-page-flags.h.
+constexpr int kLru = 5;
+constexpr int kSlab = 7;
+constexpr int kBuddy = 10;
+constexpr int kPageTable = 26;
+constexpr int kReserved = 32;
+
+uint64_t PageFlags(uint64_t pfn) {
+  uint64_t flags = 0;
+  FILE* file = fopen("/proc/kpageflags", "r");
+  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
+      fread(&flags, sizeof(flags), 1, file) != 1)
+    Fail("read /proc/kpageflags");
+  fclose(file);
+  return flags;
+}
+
+// Asks for the block to go offline: the name of the errno, or "ok" and then it
+// is online again. One that does not end is interrupted.
+std::string AskFor(uint64_t block) {
+  Process offline({"memory-block", "offline", std::to_string(block), "--hold"});
+  offline.CloseInput();
+  if (!offline.Wait(seconds(10))) offline.Signal(SIGTERM);
+  return Json::parse(offline.ReadLine(kOfflineTimeout)).at("result");
+}
+
+// Where the kernel's image stands, which never moves; then what else the kernel
+// prefers for itself.
+std::vector<uint64_t> BlocksOfTheKernel() {
+  std::vector<uint64_t> blocks;
+  std::istringstream iomem(ReadFile("/proc/iomem"));
+  for (std::string line; std::getline(iomem, line);)
+    if (line.find(" : Kernel ") != std::string::npos)
+      blocks.push_back(std::stoull(line, nullptr, 16) / kPageBytes /
+                       BlockPages());
+  for (const Block& block : ReadBlocks())
+    if (block.state == "online" && block.zone != "Movable")
+      blocks.push_back(block.id);
+  return blocks;
 }
 
 // Asks in this process for memory0 to go offline, which every kernel refuses at
@@ -101,6 +146,72 @@ TEST_F(Attempts, ThatSucceedAreCounted) {
   EXPECT_EQ(ListAttempts().at("attempts").at(0).at("comm"), "memory-block");
 }
 
+// That the page of the holder is the one that stayed, and in its pipe.
+void ExpectHeldInPipe(const Json& attempt, const Workload& holder) {
+  const uint64_t pfn = holder.pfns().at(0);
+  uint64_t times_met = 0;
+  for (const Json& page : attempt.at("blockers")) {
+    times_met += page.at("times_met").get<uint64_t>();
+    if (page.at("pfn") != pfn) {
+      // Met once or twice, and moved then.
+      EXPECT_TRUE(page.value("reference_holders", Json::array()).empty())
+          << page;
+      continue;
+    }
+    EXPECT_EQ(page.at("why"), "plain_reference") << page;
+    EXPECT_EQ(page.at("surplus"), 1) << page;
+    EXPECT_EQ(page.at("mapcount"), 1) << page;
+    EXPECT_EQ(page.at("mapping"), "anon") << page;
+    EXPECT_EQ(page.at("step"), "migrating") << page;
+    // Both ends of the pipe.
+    ASSERT_EQ(page.at("reference_holders").size(), 2u) << page;
+    for (const Json& end : page.at("reference_holders")) {
+      EXPECT_EQ(end.at("process").at("pid"), holder.pid());
+      EXPECT_EQ(end.at("process").at("comm"), "hold-vmsplice");
+      EXPECT_EQ(end.at("through"), "pipe");
+    }
+    EXPECT_GT(page.at("times_met"), 7);
+  }
+  // Every failure is of a page that was noted, and none was counted twice.
+  EXPECT_EQ(times_met, attempt.at("failed_pages")) << attempt;
+}
+
+TEST_F(Attempts, SevenThatAPageRefusesAtOnceNameIt) {
+  const auto refused = [] {
+    return Sum(ReadMetrics(), "pinwatch_offline_failures_total",
+               {{"reason", "unmovable_page"}});
+  };
+  const std::vector<uint64_t> blocks = BlocksOfTheKernel();
+  const auto block = std::ranges::find_if(
+      blocks, [](uint64_t id) { return AskFor(id) == "EBUSY"; });
+  ASSERT_NE(block, blocks.end()) << "no block is refused at once";
+  poll(nullptr, 0, 2000);
+  const double before = refused();
+  for (int i = 0; i < 7; ++i) ASSERT_EQ(AskFor(*block), "EBUSY");
+  ASSERT_TRUE(Eventually(seconds(5), [&] { return refused() >= before + 7; }));
+  EXPECT_EQ(refused(), before + 7);
+  const Json attempts = ListAttempts().at("attempts");
+  for (int i = 0; i < 7; ++i) {
+    const Json& attempt = attempts.at(i);
+    EXPECT_EQ(attempt.at("reason"), "unmovable_page") << attempt;
+    EXPECT_EQ(attempt.at("step"), "isolating") << attempt;
+    ASSERT_EQ(attempt.at("blockers").size(), 1u) << attempt;
+    const Json& page = attempt.at("blockers").at(0);
+    const uint64_t pfn = page.at("pfn");
+    EXPECT_EQ(pfn / BlockPages(), *block);
+    EXPECT_EQ(page.at("times_met"), 1) << page;
+    // By the kernel's own word it is on no list of user pages, and not free.
+    const uint64_t flags = PageFlags(pfn);
+    EXPECT_FALSE(flags & (1 << kLru | 1 << kBuddy)) << page << flags;
+    const std::string why = page.at("why");
+    EXPECT_EQ(why == "slab", (flags >> kSlab & 1) != 0) << page << flags;
+    EXPECT_EQ(why == "reserved", (flags >> kReserved & 1) != 0)
+        << page << flags;
+    EXPECT_EQ(why == "page_table", (flags >> kPageTable & 1) != 0)
+        << page << flags;
+  }
+}
+
 TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
   constexpr int kTries = 7;
   std::vector<std::unique_ptr<Workload>> ballast;
@@ -129,6 +240,7 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     EXPECT_EQ(attempt.at("block"), block);
     EXPECT_EQ(attempt.at("operation"), "offline");
     EXPECT_EQ(attempt.at("comm"), "memory-block");
+    EXPECT_EQ(attempt.at("step"), "migrating");
     EXPECT_EQ(attempt.at("outcome"), "");
     EXPECT_FALSE(attempt.contains("error"));
     EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_hotplug_attempts_running",
@@ -147,6 +259,10 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     // The one page that is held fails in every round.
     EXPECT_GT(attempt.at("migrate_calls"), 7);
     EXPECT_GT(attempt.at("failed_pages"), 7);
+    EXPECT_EQ(attempt.at("reason"), "interrupted");
+    EXPECT_EQ(attempt.at("road"), "sysfs");
+    EXPECT_EQ(attempt.at("blockers_lost"), 0);
+    ExpectHeldInPipe(attempt, *holder);
     return;
   }
   FAIL() << "no block with a held page let itself be tried";

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a struct page says that explains why it does not move. */
+#ifndef PINWATCH_PAGE_FACTS_H
+#define PINWATCH_PAGE_FACTS_H
+
+#include "folio.h"
+
+extern const void vmemmap_base __ksym __weak;
+
+static __always_inline __u64 vmemmap_start(void)
+{
+	__u64 vmemmap = 0;
+
+	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);
+	return vmemmap;
+}
+
+static __always_inline __u64 pfn_of(__u64 page)
+{
+	return (page - vmemmap_start()) / STRUCT_PAGE;
+}
+
+#define FLAG_IF(flags, flag, fact) ((flags)&PG(flag) ? (fact) : 0)
+
+/* The file of a page in the page cache. */
+static __always_inline void read_file(__u64 mapping, struct page_facts *facts)
+{
+	struct address_space *space = (struct address_space *)mapping;
+	struct inode *inode = NULL;
+	struct super_block *sb = NULL;
+	__u64 magic = 0;
+
+	bpf_probe_read_kernel(&inode, sizeof(inode), &space->host);
+	bpf_probe_read_kernel(&facts->ino, sizeof(facts->ino), &inode->i_ino);
+	bpf_probe_read_kernel(&sb, sizeof(sb), &inode->i_sb);
+	bpf_probe_read_kernel(&facts->dev, sizeof(facts->dev), &sb->s_dev);
+	bpf_probe_read_kernel(&magic, sizeof(magic), &sb->s_magic);
+	facts->fs_magic = magic;
+}
+
+/* False, and nothing written, where the page cannot be read. */
+static __always_inline bool read_page_facts(__u64 pfn, struct page_facts *facts)
+{
+	__u64 vmemmap = vmemmap_start();
+	char pair[2 * STRUCT_PAGE];
+	__u64 head_pfn = pfn, flags, mapping;
+	__u32 order = 0;
+	__s32 mapcount;
+
+	if (bpf_probe_read_kernel(pair, sizeof(pair), (void *)(vmemmap + pfn * STRUCT_PAGE)))
+		return false;
+	if ((page_flags(pair) & PG(PG_head) || compound_head_of(pair) & 1) &&
+	    !find_folio(vmemmap, pair, pfn, &head_pfn, &order)) {
+		head_pfn = pfn;
+		order = 0;
+	}
+	flags = page_flags(pair);
+	mapping = FIELD(__u64, pair, ((struct page *)0)->mapping);
+	mapcount = FIELD(__s32, pair, ((struct page *)0)->_mapcount.counter);
+	facts->head_pfn = head_pfn;
+	facts->order = order;
+	facts->refcount = FIELD(__s32, pair, ((struct page *)0)->_refcount.counter);
+	facts->pincount = order ? folio_pincount(vmemmap, pair, head_pfn, order) : 0;
+	facts->kind = kind_of(mapcount, flags);
+	/* Up to v6.5 a folio's kind stands in its first tail. */
+	if (order && facts->kind == KIND_NONE && is_hugetlb(pair, KIND_NONE))
+		facts->kind = KIND_HUGETLB;
+	facts->mapcount = order || facts->kind != KIND_NONE ? -1 : mapcount + 1;
+	facts->mapping = mapping & MAPPING_BITS ? mapping & MAPPING_BITS
+			 : mapping		? PAGE_MAPPING_FILE
+						: PAGE_MAPPING_NONE;
+	facts->flags = FLAG_IF(flags, PG_locked, PAGE_FACT_LOCKED) |
+		       FLAG_IF(flags, PG_writeback, PAGE_FACT_WRITEBACK) |
+		       FLAG_IF(flags, PG_dirty, PAGE_FACT_DIRTY) |
+		       FLAG_IF(flags, PG_reserved, PAGE_FACT_RESERVED) |
+		       FLAG_IF(flags, PG_hwpoison, PAGE_FACT_POISONED) |
+		       FLAG_IF(flags, PG_swapcache, PAGE_FACT_SWAPCACHE) |
+		       (flags & (PG(PG_private) | PG(PG_private_2)) ? PAGE_FACT_PRIVATE : 0);
+	facts->ino = facts->dev = facts->fs_magic = 0;
+	if (facts->mapping == PAGE_MAPPING_FILE && facts->kind == KIND_NONE)
+		read_file(mapping, facts);
+	return true;
+}
+
+#endif

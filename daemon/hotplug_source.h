@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PINWATCH_DAEMON_HOTPLUG_SOURCE_H_
+#define PINWATCH_DAEMON_HOTPLUG_SOURCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bpf/events.h"
+#include "daemon/deleter.h"
+#include "daemon/probes.h"
+#include "daemon/snapshot.h"
+#include "daemon/source.h"
+
+struct bpf_map;
+struct hotplug_bpf;
+struct ring_buffer;
+
+namespace pinwatch {
+
+// Attempts to take memory blocks offline and online, as the programs on the
+// kernel's functions tell them. For one thread.
+class HotplugSource {
+ public:
+  // FailedPrecondition where this kernel lets them not be followed.
+  static absl::StatusOr<std::unique_ptr<HotplugSource>> Open(
+      const KernelLayout& layout);
+  ~HotplugSource();
+
+  // What the fact "hotplug" lacks on this kernel; empty: nothing.
+  const std::string& lacks() const { return lacks_; }
+
+  // See Source::ReadHotplug.
+  absl::StatusOr<HotplugReading> Read(Timestamp now);
+
+  // Takes the programs off, and puts them there again: 0 or -errno.
+  void Detach();
+  int Attach();
+
+  // Readable when an attempt has ended.
+  int ring_fd() const;
+
+ private:
+  HotplugSource();
+
+  static void Destroy(hotplug_bpf* programs);
+  static void FreeRing(ring_buffer* ring);
+  static int TakeEnded(void* source, void* data, size_t size);
+
+  HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) const;
+  void ReadRunning(Timestamp now, HotplugReading& reading);
+  absl::Status ReadEnded(Timestamp now, HotplugReading& reading);
+  void ReadBlockers(Timestamp now, HotplugReading& reading);
+
+  std::unique_ptr<hotplug_bpf, Deleter<Destroy>> programs_;
+  std::unique_ptr<ring_buffer, Deleter<FreeRing>> ring_;
+  std::string lacks_;
+  std::vector<hotplug_attempt> ended_;  // drained, not yet read
+  // Of those seen running, by thread: an asker is often gone at the end.
+  std::map<uint32_t, std::string> running_cgroups_;
+};
+
+}  // namespace pinwatch
+
+#endif  // PINWATCH_DAEMON_HOTPLUG_SOURCE_H_
