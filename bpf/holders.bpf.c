@@ -15,6 +15,8 @@
 char LICENSE[] SEC("license") = "GPL";
 
 extern const void pipefifo_fops __ksym __weak;
+/* Of pipes without a name, from v6.14 on. */
+extern const void pipeanon_fops __ksym __weak;
 
 /* The pages that are searched for. */
 struct {
@@ -55,7 +57,7 @@ int pipes__iter(struct bpf_iter__task_file *ctx)
 	if (!task || !file)
 		return 0;
 	bpf_probe_read_kernel(&fops, sizeof(fops), &file->f_op);
-	if (fops != (__u64)&pipefifo_fops)
+	if (fops != (__u64)&pipefifo_fops && fops != (__u64)&pipeanon_fops)
 		return 0;
 	bpf_probe_read_kernel(&pipe, sizeof(pipe), &file->private_data);
 	bpf_probe_read_kernel(&nr_bufs, sizeof(nr_bufs), &pipe->ring_size);

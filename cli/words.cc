@@ -28,6 +28,9 @@ std::string Holders(const v1::BlockingPage& page, const OwnersById& owners) {
     if (std::find(names.begin(), names.end(), name) == names.end())
       names.push_back(std::move(name));
   }
+  if (page.owners().empty())
+    for (const v1::Process& holder : page.holders())
+      names.push_back(ProcessName(holder));
   if (names.size() <= kMaxHolders) return absl::StrJoin(names, ", ");
   const size_t others = names.size() - kMaxHolders;
   names.resize(kMaxHolders);
@@ -136,7 +139,7 @@ std::string BlockerText(const v1::BlockingPage& page,
                     absl::StrReplaceAll(Printable(page.why()), {{"_", " "}}));
   if (page.nr_pages() > 1)
     absl::StrAppend(&text, ", ", Count(page.nr_pages()), " pages");
-  if (!page.owners().empty())
+  if (!page.owners().empty() || !page.holders().empty())
     absl::StrAppend(&text, ", ", HolderPrefix(page.certainty()),
                     Holders(page, owners));
   else if (page.pins())

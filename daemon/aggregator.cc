@@ -104,6 +104,23 @@ void CountOf(std::string_view name, const Names& names, Counts& counts) {
   if (at != std::end(names)) ++counts[at - std::begin(names)];
 }
 
+std::vector<Process> ProcessesOf(const std::vector<uint32_t>& owners,
+                                 const OwnerBook& book) {
+  std::vector<Process> processes;
+  for (const uint32_t id : owners) {
+    const auto owner = book.owners().find(id);
+    if (owner == book.owners().end()) continue;
+    const Process& process = owner->second.process;
+    // One process may own pins of several call sites.
+    if (std::ranges::none_of(processes, [&](const Process& other) {
+          return other.pid == process.pid &&
+                 other.start_boottime_ns == process.start_boottime_ns;
+        }))
+      processes.push_back(process);
+  }
+  return processes;
+}
+
 // The kind of pins by who holds them.
 const char* PinnedHow(const std::vector<uint32_t>& owners,
                       const OwnerBook& book) {
@@ -357,7 +374,8 @@ bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
 // that is.
 bool Aggregator::NeedsLook(const HotplugAttempt& attempt) const {
   return attempt.operation == "offline" && attempt.error != 0 &&
-         IsAboutPages(attempt.reason) && !IsLookedAtSince(attempt) &&
+         !attempt.of_earlier_daemon && IsAboutPages(attempt.reason) &&
+         !IsLookedAtSince(attempt) &&
          (attempt.blockers.empty() ||
           std::ranges::any_of(attempt.blockers, &IsOfUnknownHolder));
 }
@@ -376,13 +394,16 @@ void Aggregator::NoteHolders(const std::vector<BlockingPage>& found,
     if (!page.pins || same->owners.empty()) continue;
     page.certainty = same->certainty;
     page.owners = same->owners;
+    page.holders = ProcessesOf(page.owners, owner_book_);
     page.why = PinnedHow(page.owners, owner_book_);
   }
 }
 
 void Aggregator::NoteBlockers(const BlockLook& look) {
   if (!look.lists_pages) return;
-  const std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
+  std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
+  for (BlockingPage& page : found)
+    page.holders = ProcessesOf(page.owners, owner_book_);
   const auto note = [&](std::vector<BlockingPage>& blockers) {
     for (const BlockingPage& page : found) {
       const auto known =
@@ -403,6 +424,7 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
     if (attempt.block_id == look.block_id && NeedsLook(attempt)) {
       NoteHolders(found, attempt);
       if (attempt.blockers.empty()) note(attempt.blockers);
+      history_changed_ = true;
     }
 }
 
@@ -416,6 +438,7 @@ void Aggregator::TakeBlockers(HotplugAttempt& attempt) const {
 std::vector<uint64_t> Aggregator::UnsearchedReferences() const {
   std::set<uint64_t> pfns;
   const auto add = [&](const HotplugAttempt& attempt) {
+    if (attempt.of_earlier_daemon) return;
     for (const BlockingPage& page : attempt.blockers)
       if (IsSearchable(page) && !page.reference_holders) pfns.insert(page.pfn);
   };
@@ -428,6 +451,7 @@ void Aggregator::SetReferenceHolders(
     const std::vector<uint64_t>& searched,
     const std::vector<std::pair<uint64_t, ReferenceHolder>>& found) {
   const auto set = [&](HotplugAttempt& attempt) {
+    if (attempt.of_earlier_daemon) return;
     for (BlockingPage& page : attempt.blockers) {
       if (!IsSearchable(page) || page.reference_holders ||
           std::ranges::find(searched, page.pfn) == searched.end())
@@ -439,6 +463,21 @@ void Aggregator::SetReferenceHolders(
   };
   std::ranges::for_each(hotplug_.running, set);
   std::ranges::for_each(ended_attempts_, set);
+  history_changed_ = true;
+}
+
+void Aggregator::SetHistory(std::vector<HotplugAttempt> attempts) {
+  ended_attempts_.insert(ended_attempts_.end(),
+                         std::make_move_iterator(attempts.begin()),
+                         std::make_move_iterator(attempts.end()));
+  if (ended_attempts_.size() > kAttemptsKept)
+    ended_attempts_.resize(kAttemptsKept);
+}
+
+std::optional<std::vector<HotplugAttempt>> Aggregator::TakeChangedHistory() {
+  if (!std::exchange(history_changed_, false)) return std::nullopt;
+  return std::vector<HotplugAttempt>(ended_attempts_.begin(),
+                                     ended_attempts_.end());
 }
 
 void Aggregator::CountFailure(const HotplugAttempt& attempt) {
@@ -485,6 +524,7 @@ void Aggregator::AddHotplug(HotplugReading reading) {
           attempt.begin.realtime_ns + attempt.duration_ns,
           attempt.begin.monotonic_ns + attempt.duration_ns};
     ended_attempts_.push_front(std::move(attempt));
+    history_changed_ = true;
   }
   reading.ended.clear();
   if (ended_attempts_.size() > kAttemptsKept)

@@ -105,6 +105,14 @@ class Aggregator {
       const std::vector<uint64_t>& searched,
       const std::vector<std::pair<uint64_t, ReferenceHolder>>& found);
 
+  // Attempts that an earlier daemon has told of, the newest first. Call it
+  // before the first AddHotplug.
+  void SetHistory(std::vector<HotplugAttempt> attempts);
+
+  // The attempts that have ended, the newest first, if they are others than
+  // those last taken.
+  std::optional<std::vector<HotplugAttempt>> TakeChangedHistory();
+
   // Keeps the stories of the last 128 attempts that ended.
   void AddHotplug(HotplugReading reading);
 
@@ -227,6 +235,7 @@ class Aggregator {
   std::map<std::pair<uint64_t, int64_t>, std::vector<BlockingPage>> blockers_;
   HotplugReading hotplug_;                     // without the ended ones
   std::deque<HotplugAttempt> ended_attempts_;  // newest first
+  bool history_changed_ = false;
   std::optional<Timestamp> last_offline_failure_;
   OfflineFailures offline_failures_;
   std::map<std::string, Collector> collectors_;

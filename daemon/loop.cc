@@ -81,6 +81,7 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
     : root_(std::move(options.root)),
       on_turn_(std::move(options.on_turn)),
       on_governed_(std::move(options.on_governed)),
+      on_history_(std::move(options.on_history)),
       source_(source),
       resolver_(root_),
       aggregator_(std::move(aggregator)),
@@ -117,6 +118,8 @@ void Loop::Run(int stop_fd) {
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
       SearchReferences();
+      if (auto history = aggregator_.TakeChangedHistory())
+        on_history_(*std::move(history));
     }
     Inbox inbox = TakeInbox();
     TakeOrders(inbox.pauses);

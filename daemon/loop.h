@@ -33,6 +33,10 @@ struct LoopOptions {
   // Called when the governor has changed what is recorded.
   std::function<void(const GovernorState&)> on_governed =
       [](const GovernorState&) {};
+  // Called with the attempts that have ended, the newest first, when these have
+  // changed.
+  std::function<void(std::vector<HotplugAttempt>)> on_history =
+      [](std::vector<HotplugAttempt>) {};
 };
 
 // The thread that owns all mutable state: reads the source and the host's
@@ -145,6 +149,7 @@ class Loop {
   const std::string root_;
   const std::function<void(const Turn&)> on_turn_;
   const std::function<void(const GovernorState&)> on_governed_;
+  const std::function<void(std::vector<HotplugAttempt>)> on_history_;
   Source* const source_;
   OwnerResolver resolver_;
   Aggregator aggregator_;

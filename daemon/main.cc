@@ -21,6 +21,7 @@
 #include "daemon/bpf_source.h"
 #include "daemon/clock.h"
 #include "daemon/doors.h"
+#include "daemon/history.h"
 #include "daemon/host_files.h"
 #include "daemon/http.h"
 #include "daemon/kept_state.h"
@@ -54,7 +55,8 @@ struct Options {
   double overdue_seconds = 1;
   double suspect_seconds = 600;
   bool infer_holders = false;
-  std::string bpf_dir;  // empty: claims end with the daemon
+  std::string bpf_dir;       // empty: claims end with the daemon
+  std::string history_file;  // empty: past attempts are not kept
   ClaimOptions claims;
 };
 
@@ -131,6 +133,9 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Directory of bpffs, such as /sys/fs/bpf/pinwatch, in which "
                  "claims and what records them outlive pinwatchd, for the next "
                  "one; without it they end with this one");
+  app.add_option("--history.file", options.history_file,
+                 "File in which past attempts to take memory offline or online "
+                 "outlive pinwatchd; without it they end with this one");
   app.add_option("--log.level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -229,6 +234,24 @@ void LogFacts(const std::vector<Fact>& facts) {
   }
 }
 
+void TakeOverHistory(const std::string& path, Aggregator& aggregator) {
+  absl::StatusOr<AttemptHistory> attempts = LoadAttempts(path, Now());
+  if (attempts.ok())
+    aggregator.SetHistory(*std::move(attempts));
+  else if (!absl::IsNotFound(attempts.status()))
+    spdlog::warn("past attempts: {}", std::string(attempts.status().message()));
+}
+
+std::unique_ptr<HistoryWriter> KeepHistory(const std::string& path) {
+  if (path.empty()) return nullptr;
+  return std::make_unique<HistoryWriter>(
+      path, [failed = false](const absl::Status& status) mutable {
+        if (!status.ok() && !failed)
+          spdlog::warn("past attempts: {}", std::string(status.message()));
+        failed = !status.ok();
+      });
+}
+
 int Run(const Options& options) {
   SetUpLog(options.log_level);
   if (absl::Status status = RequireCapabilities(); !status.ok())
@@ -270,6 +293,14 @@ int Run(const Options& options) {
             [](const Fact& a, const Fact& b) { return a.name < b.name; });
   LogFacts(facts);
 
+  Aggregator aggregator(host, source->names(), facts, started,
+                        {.overdue_ns = ToNs(options.overdue_seconds),
+                         .suspect_after_ns = ToNs(options.suspect_seconds),
+                         .infer_holders = inferred.observable});
+  if (!options.history_file.empty())
+    TakeOverHistory(options.history_file, aggregator);
+  std::unique_ptr<HistoryWriter> history;
+
   Published<Snapshot> published;
   Supervision supervision = SuperviseBySystemd();
   Loop loop(
@@ -280,16 +311,16 @@ int Run(const Options& options) {
        .census_cpu_share = options.census_cpu_percent / 100,
        .infer_holders = inferred.observable,
        .on_turn = [&](const Turn& turn) { supervision.OnTurn(turn); },
-       .on_governed = LogGoverned},
-      source.get(),
-      Aggregator(host, source->names(), facts, started,
-                 {.overdue_ns = ToNs(options.overdue_seconds),
-                  .suspect_after_ns = ToNs(options.suspect_seconds),
-                  .infer_holders = inferred.observable}),
-      &published);
+       .on_governed = LogGoverned,
+       .on_history =
+           [&](AttemptHistory attempts) {
+             if (history) history->Set(std::move(attempts));
+           }},
+      source.get(), std::move(aggregator), &published);
   // All is open that takes them, and no thread has been started.
   if (absl::Status status = DropCapabilities(inferred.observable); !status.ok())
     spdlog::warn("{}", std::string(status.message()));
+  history = KeepHistory(options.history_file);
 
   const absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start({.listen_addresses = options.listen_addresses,

@@ -393,6 +393,9 @@ struct BlockingPage {
   uint64_t pins = 0;  // references that are, or read as, pins
   Certainty certainty = Certainty::kUnattributed;
   std::vector<uint32_t> owners;  // ids, empty when unattributed
+  // Of a page in an attempt's way, the owners' processes, one each: an owner
+  // may be forgotten before the attempt is.
+  std::vector<Process> holders;
 
   // Of a page that the kernel met in the way, when it did last.
   std::string why;   // of kWhysPagesStay; empty: the census found it
@@ -518,6 +521,7 @@ struct HotplugAttempt {
   uint64_t blockers_lost =
       0;  // times the kernel met one that is not among them
   std::vector<uint64_t> kernel_stack;  // addresses, innermost first
+  bool of_earlier_daemon = false;      // told by what that has left
 
   bool operator==(const HotplugAttempt&) const = default;
 };

@@ -365,6 +365,8 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   out.set_pins(page.pins);
   out.set_certainty(ToProto(page.certainty));
   for (const uint32_t owner : page.owners) out.add_owners(owner);
+  for (const Process& holder : page.holders)
+    *out.add_holders() = ToProto(holder);
   if (page.why.empty()) return out;
   out.set_why(page.why);
   out.set_step(page.step);

@@ -17,6 +17,7 @@ namespace pinwatch::guest {
 namespace {
 
 using Attempts = GuestTest;
+using OwnAttempts = OwnDaemonTest;
 
 Json ListAttempts() {
   return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
@@ -266,6 +267,33 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     return;
   }
   FAIL() << "no block with a held page let itself be tried";
+}
+
+TEST_F(OwnAttempts, AreToldByTheNextDaemonToo) {
+  const std::vector<std::string> options = {"--history.file",
+                                            "/tmp/past-attempts"};
+  Json before;
+  {
+    const Daemon daemon(options);
+    for (int i = 0; i < 3; ++i) ASSERT_NE(FailAtOnce(), 0);
+    ASSERT_TRUE(Eventually(seconds(5), [&] {
+      before = ListAttempts().at("attempts");
+      return before.size() == 3;
+    })) << before;
+  }
+  const Daemon daemon(options);
+  EXPECT_EQ(ListAttempts().at("attempts").size(), 3u);
+  EXPECT_EQ(Ended("offline"), 0);
+  ASSERT_NE(FailAtOnce(), 0);
+  Json after;
+  ASSERT_TRUE(Eventually(seconds(5), [&] {
+    after = ListAttempts().at("attempts");
+    return after.size() == 4;
+  })) << after;
+  for (int i = 0; i < 3; ++i)
+    for (const char* field : {"begin", "block", "comm", "error", "operation",
+                              "outcome", "pid", "reason", "road", "step"})
+      EXPECT_EQ(after.at(i + 1).at(field), before.at(i).at(field)) << field;
 }
 
 }  // namespace
