@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -125,6 +126,46 @@ class Dimm {
   std::vector<uint64_t> blocks_;
 };
 
+// Memory that the guest gives back when asked to.
+class VirtioMem {
+ public:
+  VirtioMem(Monitor& monitor, const std::string& how)
+      : monitor_(monitor), before_(BlockIds()) {
+    Request(kBlocksADimm * BlockPages() * kPageBytes);
+    // The driver adds the next block when the one before is online.
+    while (blocks_.size() < kBlocksADimm) {
+      if (!Eventually(seconds(20), [&] {
+            return BlockIds().size() == before_.size() + blocks_.size() + 1;
+          }))
+        Fail("the memory does not come");
+      for (const uint64_t block : BlockIds())
+        if (!before_.contains(block) && !std::ranges::count(blocks_, block)) {
+          blocks_.push_back(block);
+          WriteFile(StateOf(block), how);
+        }
+    }
+  }
+
+  void Remove() {
+    Request(0);
+    if (!Eventually(kOfflineTimeout, [&] { return BlockIds() == before_; }))
+      Fail("the memory does not go");
+  }
+
+  const std::vector<uint64_t>& blocks() const { return blocks_; }
+
+ private:
+  void Request(uint64_t bytes) {
+    monitor_.Execute("qom-set", {{"path", "/machine/peripheral/virtio-mem"},
+                                 {"property", "requested-size"},
+                                 {"value", bytes}});
+  }
+
+  Monitor& monitor_;
+  const std::set<uint64_t> before_;
+  std::vector<uint64_t> blocks_;
+};
+
 class HotAdd : public GuestTest {
  protected:
   void SetUp() override {
@@ -223,6 +264,43 @@ TEST_F(HotAdd, NewBlocksAreLookedAtAndRemovedOnesAreForgotten) {
                  std::runtime_error);
   }
   EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+// By which roads the blocks have gone online, and then offline again.
+using Roads = std::pair<std::set<std::string>, std::set<std::string>>;
+
+Roads RoadsOf(const std::vector<uint64_t>& blocks) {
+  Roads roads;
+  const auto read = [&] {
+    roads = {};
+    std::map<std::string, std::set<uint64_t>> done;
+    const Json answer =
+        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
+    for (const Json& attempt : answer.at("attempts")) {
+      if (!std::ranges::count(blocks, attempt.at("block").get<uint64_t>()) ||
+          attempt.at("outcome") != "ok")
+        continue;
+      done[attempt.at("operation")].insert(attempt.at("block").get<uint64_t>());
+      (attempt.at("operation") == "online" ? roads.first : roads.second)
+          .insert(attempt.at("road").get<std::string>());
+    }
+    return done["online"].size() == blocks.size() &&
+           done["offline"].size() == blocks.size();
+  };
+  EXPECT_TRUE(Eventually(seconds(30), read));
+  return roads;
+}
+
+TEST_F(HotAdd, ADimmGoesByAcpi) {
+  Dimm dimm(monitor(), "online_movable");
+  dimm.Remove();
+  EXPECT_EQ(RoadsOf(dimm.blocks()), (Roads{{"sysfs"}, {"acpi"}}));
+}
+
+TEST_F(HotAdd, WhatVirtioMemTakesBackGoesByIt) {
+  VirtioMem memory(monitor(), "online_movable");
+  memory.Remove();
+  EXPECT_EQ(RoadsOf(memory.blocks()), (Roads{{"sysfs"}, {"virtio_mem"}}));
 }
 
 TEST_F(HotAdd, PinsStayRightWhileBlocksGoAndComeAsFastAsTheyCan) {
