@@ -74,6 +74,7 @@ struct walk {
 	__u64 rare_flags;    /* settle a page's class, and few have one */
 	__u64 private_flags; /* private data, which holds a reference */
 	__u64 swapcache_flag;
+	__u64 lru_flag;
 	__u64 pageblock; /* number of the pageblock that migratetype is of */
 	__u32 migratetype;
 	__u32 zone_id; /* nid and zone of the first page, as in its flags */
@@ -112,6 +113,9 @@ classify_user_page(const struct walk *walk, const struct page_view *page, struct
 	if (page->flags & walk->private_flags)
 		surplus--;
 	if (surplus <= 0)
+		return PAGE_MOVABLE;
+	/* In a CPU's batch on its way to an LRU list, which is emptied for migration. */
+	if (surplus == 1 && !(page->flags & walk->lru_flag))
 		return PAGE_MOVABLE;
 	pins = (__u64)surplus / PINWATCH_PIN_BIAS;
 	if (!pins)
@@ -402,6 +406,7 @@ static __always_inline bool census_begins(const struct census_request *request, 
 		.rare_flags = PG(PG_head) | PG(PG_hwpoison) | PG(PG_reserved) | SLAB_FLAG,
 		.private_flags = PG(PG_private) | PG(PG_private_2),
 		.swapcache_flag = PG(PG_swapcache),
+		.lru_flag = PG(PG_lru),
 	};
 	__builtin_memset(result->cells, 0, sizeof(result->cells));
 	result->steps = 0;

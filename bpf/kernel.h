@@ -160,6 +160,7 @@ enum pageflags {
 	PG_head = 16,
 	PG_hwpoison = 23,
 	PG_locked = 0,
+	PG_lru = 5,
 	PG_private = 13,
 	PG_private_2 = 14,
 	PG_reserved = 12,
