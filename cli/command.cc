@@ -50,6 +50,8 @@ constexpr int kExitShort = 3;  // of plan
 constexpr double kTimeoutSeconds = 5;
 // A fresh look reads every struct page: 4 s for 1 TiB of pages in use.
 constexpr double kFreshTimeoutSeconds = 120;
+// The kernel waits for its readers after each hook that comes or goes.
+constexpr double kOrderTimeoutSeconds = 30;
 constexpr double kMaxTimeoutSeconds = 86'400;
 
 constexpr int kMinWidth = 40;
@@ -326,7 +328,7 @@ void AddOptions(CLI::App& app, absl::string_view version, Options& options) {
       ->capture_default_str();
   app.add_option("--timeout", options.timeout_seconds,
                  "Seconds to wait for an answer; 5 by default, 120 with "
-                 "--fresh")
+                 "--fresh, 30 for pause and resume")
       ->type_name("S")
       ->check(CLI::Range(0.001, kMaxTimeoutSeconds));
   AddCommands(app, options);
@@ -533,6 +535,8 @@ int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
 
 Question ToOrder(const Options& options) {
   Question question = ToQuestion(options);
+  if (options.timeout_seconds <= 0)
+    question.timeout = absl::Seconds(kOrderTimeoutSeconds);
   question.socket_path = options.admin_socket.empty()
                              ? std::filesystem::path(question.socket_path)
                                    .replace_filename("admin.sock")
