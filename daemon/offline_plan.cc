@@ -53,14 +53,15 @@ std::vector<VerdictCount> CountVerdicts(
 OfflinePlan ChooseBlocks(PlanBasis basis, uint64_t bytes) {
   OfflinePlan plan{.free_pages = basis.free_pages};
   plan.verdicts = CountVerdicts(basis.blocks);
-  std::vector<std::tuple<int, uint64_t, uint64_t, BlockVerdict*>> order;
+  // Of ZONE_MOVABLE first: that is what it is for, and verdicts there last.
+  std::vector<std::tuple<int, bool, uint64_t, uint64_t, BlockVerdict*>> order;
   for (BlockVerdict& block : basis.blocks)
     if (const std::optional<int> rank = RankOf(block))
-      order.emplace_back(*rank,
+      order.emplace_back(*rank, block.block.zone != "Movable",
                          block.evidence.pins() + PagesToMove(block.evidence),
                          block.block.id, &block);
   std::sort(order.begin(), order.end());
-  for (const auto& [rank, cost, id, block] : order) {
+  for (const auto& [rank, is_kernels, cost, id, block] : order) {
     if (plan.bytes >= bytes) break;
     const uint64_t own = std::min(block->evidence.free, plan.free_pages);
     const uint64_t moves = PagesToMove(block->evidence);
