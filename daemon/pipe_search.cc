@@ -42,10 +42,6 @@ absl::StatusOr<std::unique_ptr<PipeSearch>> PipeSearch::Open() {
   if (const int error = holders_bpf__load(programs))
     return absl::ErrnoToStatus(
         -error, "the kernel refuses to go through open files (iter/task_file)");
-  search->link_.reset(
-      bpf_program__attach_iter(programs->progs.pipes__iter, nullptr));
-  if (!search->link_)
-    return absl::ErrnoToStatus(errno, "attach to iter/task_file");
   return search;
 }
 
@@ -65,7 +61,10 @@ absl::StatusOr<PipeReading> PipeSearch::Find(
       return absl::ErrnoToStatus(-error, "note the pages to search for");
   }
   const uint64_t cut_short_before = programs_->bss->pipes_cut_short;
-  const int fd = bpf_iter_create(bpf_link__fd(link_.get()));
+  const std::unique_ptr<bpf_link, Deleter<DestroyLink>> link(
+      bpf_program__attach_iter(programs_->progs.pipes__iter, nullptr));
+  if (!link) return absl::ErrnoToStatus(errno, "attach to iter/task_file");
+  const int fd = bpf_iter_create(bpf_link__fd(link.get()));
   if (fd < 0) return absl::ErrnoToStatus(errno, "go through open files");
   const absl::Cleanup closer = [fd] { close(fd); };
 

@@ -32,7 +32,6 @@ class PipeSearch {
   static void DestroyLink(bpf_link* link);
 
   std::unique_ptr<holders_bpf, Deleter<Destroy>> programs_;
-  std::unique_ptr<bpf_link, Deleter<DestroyLink>> link_;
 };
 
 }  // namespace pinwatch
