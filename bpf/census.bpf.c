@@ -33,7 +33,6 @@ const volatile __u32 nid_shift = 54;
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 
-extern const void vmemmap_base __ksym __weak;
 extern const void mem_section __ksym __weak;
 extern const void node_data __ksym __weak;
 extern const void __per_cpu_offset __ksym __weak;
@@ -95,7 +94,8 @@ static __always_inline struct page_view view_of(const char *page)
 static __always_inline bool is_user_page(const struct page_view *page)
 {
 	/* Anonymous and KSM pages carry the anon bit; a file's mapping is a bare pointer. */
-	return page->mapping & MAPPING_ANON || (page->mapping && !(page->mapping & MAPPING_BITS));
+	return page->mapping & PAGE_MAPPING_ANON ||
+	       (page->mapping && !(page->mapping & MAPPING_BITS));
 }
 
 /*
@@ -108,7 +108,7 @@ classify_user_page(const struct walk *walk, const struct page_view *page, struct
 	__s64 surplus = (__s64)page->refcount - (page->mapcount + 1);
 	__u64 pins, rest;
 
-	if (!(page->mapping & MAPPING_ANON) || page->flags & walk->swapcache_flag)
+	if (!(page->mapping & PAGE_MAPPING_ANON) || page->flags & walk->swapcache_flag)
 		surplus--;
 	if (page->flags & walk->private_flags)
 		surplus--;
@@ -141,7 +141,7 @@ static __always_inline enum page_class classify_small_page(const struct walk *wa
 		return classify_user_page(walk, page, cell);
 	if (page->refcount >= PINWATCH_PIN_BIAS)
 		return PAGE_BIASED;
-	if (kind == KIND_NONE && (page->mapping & MAPPING_BITS) == MAPPING_MOVABLE_OPS)
+	if (kind == KIND_NONE && (page->mapping & MAPPING_BITS) == PAGE_MAPPING_MOVABLE_OPS)
 		return PAGE_MOVABLE;
 	return PAGE_KERNEL;
 }
@@ -175,8 +175,8 @@ static __always_inline enum page_class classify_large_folio(struct walk *walk, _
 		pinned_page.pins = pincount;
 		pinned_page.refcount = head.refcount;
 		pinned_page.order = order;
-		pinned_page.flags =
-			CENSUS_PAGE_LARGE | (head.mapping & MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
+		pinned_page.flags = CENSUS_PAGE_LARGE |
+				    (head.mapping & PAGE_MAPPING_ANON ? CENSUS_PAGE_ANON : 0);
 		if (head_pfn == walk->pfn)
 			cell->large_pin_refs += pincount;
 		return PAGE_PINNED_LARGE;
@@ -312,7 +312,7 @@ static __always_inline __u32 list_flags(const struct walk *walk, const struct pa
 	if (bpf_core_enum_value_exists(enum migratetype, MIGRATE_CMA) &&
 	    walk->migratetype == bpf_core_enum_value(enum migratetype, MIGRATE_CMA))
 		flags |= CENSUS_PAGE_CMA;
-	if (class != PAGE_PINNED_LARGE && page->mapping & MAPPING_ANON)
+	if (class != PAGE_PINNED_LARGE && page->mapping & PAGE_MAPPING_ANON)
 		flags |= CENSUS_PAGE_ANON;
 	if (class != PAGE_PINNED_LARGE && page->mapcount >= 0)
 		flags |= CENSUS_PAGE_MAPPED;
@@ -414,7 +414,7 @@ static __always_inline bool census_begins(const struct census_request *request, 
 	__builtin_memset(nr_listed_of, 0, sizeof(nr_listed_of));
 	result->status = CENSUS_ABSENT;
 	result->next_pfn = walk->end_pfn;
-	bpf_probe_read_kernel(&walk->vmemmap, sizeof(walk->vmemmap), &vmemmap_base);
+	walk->vmemmap = vmemmap_start();
 	if (!walk->vmemmap || !(section_flags(walk->pfn, &walk->usage) & SECTION_IS_ONLINE))
 		return false;
 	result->status = CENSUS_OK;

@@ -198,7 +198,7 @@ enum page_kind {
 	KIND_OTHER,
 };
 
-/* The first three are the low bits of page->mapping. */
+/* All but the last are the low bits of page->mapping. */
 enum page_mapping {
 	PAGE_MAPPING_NONE,
 	PAGE_MAPPING_ANON,

@@ -10,12 +10,20 @@
 
 #include "events.h"
 
-/* Low bits of page->mapping. */
-#define MAPPING_ANON 1UL
-#define MAPPING_MOVABLE_OPS 2UL
+/* The bits of page->mapping that are an enum page_mapping. */
 #define MAPPING_BITS 3UL
 
 #define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
+
+extern const void vmemmap_base __ksym __weak;
+
+static __always_inline __u64 vmemmap_start(void)
+{
+	__u64 vmemmap = 0;
+
+	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);
+	return vmemmap;
+}
 
 /* A page flag; 0 where this kernel is built without it. */
 #define PG(name)                                                                                   \

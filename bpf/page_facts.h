@@ -5,16 +5,6 @@
 
 #include "folio.h"
 
-extern const void vmemmap_base __ksym __weak;
-
-static __always_inline __u64 vmemmap_start(void)
-{
-	__u64 vmemmap = 0;
-
-	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);
-	return vmemmap;
-}
-
 static __always_inline __u64 pfn_of(__u64 page)
 {
 	return (page - vmemmap_start()) / STRUCT_PAGE;

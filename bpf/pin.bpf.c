@@ -45,7 +45,6 @@ volatile __u32 short_calls_unsampled = 200;
 const volatile __u32 generation;
 __u32 oldest_active, newest_active;
 
-extern const void vmemmap_base __ksym __weak;
 extern const void pin_user_pages __ksym __weak;
 
 /* Read once, by pin_setup. */
