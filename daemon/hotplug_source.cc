@@ -15,6 +15,7 @@
 #include "bpf/hotplug.skel.h"
 #include "daemon/blocking.h"
 #include "daemon/clock.h"
+#include "daemon/event_fields.h"
 #include "daemon/processes.h"
 
 namespace pinwatch {
@@ -170,21 +171,19 @@ HotplugAttempt HotplugSource::ToAttempt(const hotplug_attempt& from,
       .error = running ? 0 : -from.result,
       .pid = from.tgid,
       .tid = from.tid,
-      .comm = std::string(from.comm, strnlen(from.comm, sizeof(from.comm))),
+      .comm = Comm(from.comm),
       .cgroup = ReadCgroup("", from.tgid),
       .migrate_calls = from.migrate_calls,
       .succeeded_pages = from.succeeded_pages,
       .failed_pages = from.failed_pages,
-      .blockers_lost = from.blockers_lost};
+      .blockers_lost = from.blockers_lost,
+      .kernel_stack = Stack(from.kernel_stack)};
   if (lacks_.empty()) attempt.step = static_cast<hotplug_step>(from.step);
   for (int step = 0; step < NR_HOTPLUG_STEPS; ++step)
     attempt.step_ns[step] = static_cast<int64_t>(from.step_ns[step]);
   if (running)
     attempt.step_ns[from.step % NR_HOTPLUG_STEPS] +=
         now.monotonic_ns - static_cast<int64_t>(from.step_since_ns);
-  attempt.kernel_stack.assign(std::begin(from.kernel_stack),
-                              std::find(std::begin(from.kernel_stack),
-                                        std::end(from.kernel_stack), 0ull));
   return attempt;
 }
 

@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "bpf/pin.skel.h"
 #include "daemon/clock.h"
+#include "daemon/event_fields.h"
 
 namespace pinwatch {
 namespace {
@@ -39,16 +40,6 @@ constexpr const char* kDoorNames[NR_PIN_DOORS] = {
     "pin_user_pages_locked", "pin_user_pages_fast_only",
 };
 
-std::string Text(const char (&text)[16]) {
-  return {text, strnlen(text, sizeof(text))};
-}
-
-std::vector<uint64_t> Stack(
-    const unsigned long long (&addresses)[PINWATCH_STACK_DEPTH]) {
-  const auto* end = std::find(std::begin(addresses), std::end(addresses), 0ull);
-  return {std::begin(addresses), end};
-}
-
 // Without what the owner has done.
 OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
                        Timestamp now) {
@@ -56,10 +47,10 @@ OwnerReading ToReading(const pin_owner_key& key, const pin_owner& owner,
           .long_term = key.long_term != 0,
           .pid = key.tgid,
           .start_boottime_ns = key.start_ns,
-          .comm = Text(owner.comm),
+          .comm = Comm(owner.comm),
           .via_pid = key.via_tgid,
           .via_start_boottime_ns = owner.via_start_ns,
-          .via_comm = Text(owner.via_comm),
+          .via_comm = Comm(owner.via_comm),
           .door = key.door < NR_PIN_DOORS ? kDoorNames[key.door] : "unknown",
           .first = At(owner.first_ns, now),
           .kernel_stack = Stack(owner.kernel_stack),

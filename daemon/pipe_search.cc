@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <tuple>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "bpf/events.h"
 #include "bpf/holders.skel.h"
+#include "daemon/event_fields.h"
 #include "daemon/probes.h"
 
 namespace pinwatch {
@@ -79,13 +79,11 @@ absl::StatusOr<PipeReading> PipeSearch::Find(
     const size_t nr_read = static_cast<size_t>(size) / sizeof(pipe_page);
     for (size_t i = 0; i < nr_read; ++i) {
       const pipe_page& page = buffer[i];
-      reading.pages.push_back(
-          {.pfn = page.pfn,
-           .pid = page.tgid,
-           .start_boottime_ns = page.start_ns,
-           .comm =
-               std::string(page.comm, strnlen(page.comm, sizeof(page.comm))),
-           .fd = static_cast<int>(page.fd)});
+      reading.pages.push_back({.pfn = page.pfn,
+                               .pid = page.tgid,
+                               .start_boottime_ns = page.start_ns,
+                               .comm = Comm(page.comm),
+                               .fd = static_cast<int>(page.fd)});
     }
   }
   // Threads share their files.
