@@ -19,8 +19,6 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
 constexpr size_t kGlyphsARow = 64;
 
 struct Glyph {
@@ -198,14 +196,12 @@ std::string BlockMap(const v1::ListBlocksResponse& blocks, bool color) {
       map.Add(*block);
     }
     if (!text.empty()) text += "\n";
-    text +=
-        Wrap(absl::StrCat("node ", place.first, ", zone ", place.second, ": ",
-                          Count(members.size()),
-                          members.size() == 1 ? " block, " : " blocks, ",
-                          Bytes(static_cast<double>(members.size()) *
-                                static_cast<double>(blocks.block_size_bytes())),
-                          ": ", VerdictCounts(counts)),
-             kWidth, kIndent);
+    text += Paragraph(absl::StrCat(
+        "node ", place.first, ", zone ", place.second, ": ",
+        Count(members.size()), members.size() == 1 ? " block, " : " blocks, ",
+        Bytes(static_cast<double>(members.size()) *
+              static_cast<double>(blocks.block_size_bytes())),
+        ": ", VerdictCounts(counts)));
     text += map.Take();
   }
   return text + Legend(blocks.blocks(), color);

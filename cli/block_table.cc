@@ -17,8 +17,6 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
 constexpr int kMaxOwners = 4;
 constexpr int kMaxBlockers = 5;
 
@@ -64,7 +62,7 @@ class Report {
   }
 
  private:
-  void AddText(absl::string_view text) { text_ += Wrap(text, kWidth, kIndent); }
+  void AddText(absl::string_view text) { text_ += Paragraph(text); }
 
   void AddTitle(absl::string_view title) {
     absl::StrAppend(&text_, "\n", title, "\n");

@@ -13,9 +13,6 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
-
 std::optional<std::string> ReadLine(const std::filesystem::path& path) {
   std::ifstream file(path);
   std::string line;
@@ -67,7 +64,7 @@ std::string DaxHeader(const std::string& device, const PhysicalRange& range,
                  : ", in these memory blocks. It is free once all of them are "
                    "offline: then its driver can be unbound (daxctl "
                    "reconfigure-device)");
-  return Wrap(text, kWidth, kIndent);
+  return Paragraph(text);
 }
 
 }  // namespace pinwatch

@@ -16,13 +16,7 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
 constexpr int kMaxOwners = 8;
-
-std::string Paragraph(absl::string_view text) {
-  return Wrap(text, kWidth, kIndent);
-}
 
 // What a page of that class is to somebody who wants it to move.
 const char* Words(const v1::ExplainPageResponse& page) {

@@ -16,13 +16,7 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
 constexpr size_t kMaxOwners = 4;
-
-std::string Paragraph(absl::string_view text) {
-  return Wrap(text, kWidth, kIndent);
-}
 
 // Long-term owners with what they hold on the node alone, the largest first.
 std::vector<v1::PinOwner> LongTermOwners(uint32_t nid,

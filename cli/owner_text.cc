@@ -72,23 +72,19 @@ std::string InferredText(const v1::InferredHolder& holder) {
   if (alone) pages.push_back(PagesAndSize(alone));
   if (one_of)
     pages.push_back(absl::StrCat(PagesAndSize(one_of), " as one of several"));
-  return Wrap(absl::StrCat(ProcessName(holder.process()), ", inferred: ",
-                           absl::StrJoin(pages, ", "), "; it maps them; ",
-                           absl::StrJoin(holder.evidence(), ", ")),
-              kWidth, kIndent);
+  return Paragraph(absl::StrCat(
+      ProcessName(holder.process()), ", inferred: ", absl::StrJoin(pages, ", "),
+      "; it maps them; ", absl::StrJoin(holder.evidence(), ", ")));
 }
 
 }  // namespace
 
 std::string OwnerText(const v1::PinOwner& owner, absl::Time now) {
   const v1::Process& process = owner.process();
-  std::string text =
-      Wrap(absl::StrCat(ProcessName(process),
-                        process.ended() ? ", which has ended" : "", ": ",
-                        Held(owner), ", ",
-                        owner.long_term() ? "long-term" : "short-term", ", ",
-                        Since(owner, now)),
-           kWidth, kIndent);
+  std::string text = Paragraph(absl::StrCat(
+      ProcessName(process), process.ended() ? ", which has ended" : "", ": ",
+      Held(owner), ", ", owner.long_term() ? "long-term" : "short-term", ", ",
+      Since(owner, now)));
   std::vector<std::string> of;
   if (!process.unit().empty())
     of.push_back(absl::StrCat("unit ", process.unit()));
@@ -117,9 +113,8 @@ std::string InferredTexts(
   const int shown = std::min(holders.size(), kMaxInferred);
   for (int i = 0; i < shown; ++i) text += InferredText(holders[i]);
   if (shown < holders.size())
-    text += Wrap(absl::StrCat("and ", holders.size() - shown,
-                              " more inferred; -o json shows all"),
-                 kWidth, kIndent);
+    text += Paragraph(absl::StrCat("and ", holders.size() - shown,
+                                   " more inferred; -o json shows all"));
   return text;
 }
 

@@ -18,8 +18,6 @@
 namespace pinwatch {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kIndent = 2;
 constexpr int kMaxOwners = 8;
 
 constexpr v1::Verdict kSteps[] = {v1::VERDICT_REMOVABLE,
@@ -38,10 +36,6 @@ const char* Words(v1::Verdict verdict) {
     default:
       return "once those below let go";
   }
-}
-
-std::string Paragraph(absl::string_view text) {
-  return Wrap(text, kWidth, kIndent);
 }
 
 std::string Size(uint64_t bytes) { return Bytes(static_cast<double>(bytes)); }

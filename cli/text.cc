@@ -125,6 +125,10 @@ std::string Wrap(absl::string_view text, size_t width, size_t indent) {
   return lines;
 }
 
+std::string Paragraph(absl::string_view text) {
+  return Wrap(text, /*width=*/80, /*indent=*/2);
+}
+
 std::string Detail(absl::string_view text, size_t width, size_t indent) {
   const std::string lines = Wrap(text, width - indent, indent);
   std::string detail;

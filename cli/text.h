@@ -44,6 +44,9 @@ std::string Age(absl::Duration age);
 // all but the first begin with `indent` spaces, of which there are fewer.
 std::string Wrap(absl::string_view text, size_t width, size_t indent = 0);
 
+// The same as a table of 80 columns has its sentences.
+std::string Paragraph(absl::string_view text);
+
 // The same below something else, where its first line begins with `indent`
 // spaces and the others with twice as many.
 std::string Detail(absl::string_view text, size_t width, size_t indent);

@@ -137,7 +137,7 @@ void AddReasons(std::string& text, const v1::ListOwnersResponse& owners) {
         !attribution.reason().empty())
       *unclear.Add() = attribution;
   for (const std::string& line : AttributionTexts(unclear))
-    text += Wrap(line, kWidth, kIndent);
+    text += Paragraph(line);
 }
 
 // Owners that hold pages for longer than they should, the first few.
@@ -147,8 +147,8 @@ void AddConcerns(std::string& text, const v1::ListOwnersResponse& owners,
   for (const v1::PinOwner& owner : owners.owners()) {
     const std::string concern = ConcernText(owner, now);
     if (!concern.empty() && ++concerns <= kConcernsShown)
-      text += Wrap(absl::StrCat(ProcessName(owner.process()), ": ", concern),
-                   kWidth, kIndent);
+      text +=
+          Paragraph(absl::StrCat(ProcessName(owner.process()), ": ", concern));
   }
   if (concerns > kConcernsShown)
     absl::StrAppend(&text, "and ", Count(concerns - kConcernsShown),
@@ -159,14 +159,13 @@ void AddLosses(std::string& text, const v1::ClaimTotals& claims) {
   const uint64_t calls =
       claims.lost_busy() + claims.lost_recursion() + claims.lost_owners();
   if (calls || claims.lost_pages())
-    text += Wrap(absl::StrCat("lost: claims of ", Count(calls), " calls and ",
-                              Count(claims.lost_pages()),
-                              " pages since pinwatchd attached"),
-                 kWidth, kIndent);
+    text += Paragraph(absl::StrCat("lost: claims of ", Count(calls),
+                                   " calls and ", Count(claims.lost_pages()),
+                                   " pages since pinwatchd attached"));
   if (claims.short_term_skipped())
-    text += Wrap(absl::StrCat("sampled: ", Count(claims.short_term_skipped()),
-                              " short-term calls were left out"),
-                 kWidth, kIndent);
+    text +=
+        Paragraph(absl::StrCat("sampled: ", Count(claims.short_term_skipped()),
+                               " short-term calls were left out"));
 }
 
 }  // namespace
@@ -203,7 +202,7 @@ std::string TopTable(const v1::ListOwnersResponse& owners,
   AddReasons(text, owners);
   text += InferredTexts(owners.inferred());
   AddLosses(text, owners.claims());
-  if (!rows.empty()) text += "\n" + Wrap(kLegend, kWidth, kIndent);
+  if (!rows.empty()) text += "\n" + Paragraph(kLegend);
   return text;
 }
 
