@@ -394,13 +394,22 @@ void Aggregator::NoteHolders(const std::vector<BlockingPage>& found,
     if (!page.pins || same->owners.empty()) continue;
     page.certainty = same->certainty;
     page.owners = same->owners;
-    page.holders = ProcessesOf(page.owners, owner_book_);
+    page.holders = same->holders;
     page.why = PinnedHow(page.owners, owner_book_);
   }
 }
 
 void Aggregator::NoteBlockers(const BlockLook& look) {
   if (!look.lists_pages) return;
+  std::vector<HotplugAttempt*> running, ended;
+  for (HotplugAttempt& attempt : hotplug_.running)
+    if (attempt.operation == "offline" && attempt.block_id == look.block_id)
+      running.push_back(&attempt);
+  for (HotplugAttempt& attempt : ended_attempts_)
+    if (attempt.block_id == look.block_id && NeedsLook(attempt))
+      ended.push_back(&attempt);
+  if (running.empty() && ended.empty()) return;
+
   std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
   for (BlockingPage& page : found)
     page.holders = ProcessesOf(page.owners, owner_book_);
@@ -415,17 +424,15 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
         blockers.push_back(page);
     }
   };
-  for (HotplugAttempt& attempt : hotplug_.running)
-    if (attempt.operation == "offline" && attempt.block_id == look.block_id) {
-      note(blockers_[KeyOf(attempt)]);
-      NoteHolders(found, attempt);
-    }
-  for (HotplugAttempt& attempt : ended_attempts_)
-    if (attempt.block_id == look.block_id && NeedsLook(attempt)) {
-      NoteHolders(found, attempt);
-      if (attempt.blockers.empty()) note(attempt.blockers);
-      history_changed_ = true;
-    }
+  for (HotplugAttempt* attempt : running) {
+    note(blockers_[KeyOf(*attempt)]);
+    NoteHolders(found, *attempt);
+  }
+  for (HotplugAttempt* attempt : ended) {
+    NoteHolders(found, *attempt);
+    if (attempt->blockers.empty()) note(attempt->blockers);
+    history_changed_ = true;
+  }
 }
 
 // What the census found while the attempt ran, where the kernel met nothing.
@@ -814,12 +821,12 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
   std::optional<BlockEvidence> evidence;
   if (look && look->status == CENSUS_OK) {
     report.look = look->time;
-    evidence = EvidenceOf(*look, Rules(now));
+    const HoldingRules rules = Rules(now);
+    evidence = EvidenceOf(*look, rules);
     for (const ZoneLook& zone : look->zones)
       for (MigratetypePages& pages : BuildMigratetypes(zone.nid, zone.cells))
         report.migratetypes.push_back(std::move(pages));
     Holdings holdings;
-    const HoldingRules rules = Rules(now);
     AddHoldings(*look, rules, holdings);
     report.attributions = std::move(holdings.attributions);
     report.owners = OwnersWith(holdings, owner_book_, true);

@@ -225,8 +225,8 @@ void Loop::ReadHotplug() {
     for (std::vector<HotplugAttempt>* attempts :
          {&reading->running, &reading->ended})
       for (HotplugAttempt& attempt : *attempts)
-        attempt.road =
-            resolver_.FindRoad(attempt.kernel_stack, Now().monotonic_ns);
+        attempt.road = resolver_.FindRoad(
+            std::exchange(attempt.kernel_stack, {}), Now().monotonic_ns);
     aggregator_.AddHotplug(*std::move(reading));
     return absl::OkStatus();
   });

@@ -520,7 +520,7 @@ struct HotplugAttempt {
   std::vector<BlockingPage> blockers;
   uint64_t blockers_lost =
       0;  // times the kernel met one that is not among them
-  std::vector<uint64_t> kernel_stack;  // addresses, innermost first
+  std::vector<uint64_t> kernel_stack;  // addresses, until `road` is known
   bool of_earlier_daemon = false;      // told by what that has left
 
   bool operator==(const HotplugAttempt&) const = default;
