@@ -28,13 +28,8 @@ const char* Words(const v1::ExplainPageResponse& page) {
            "is "
            "another one free.";
   if (name == "elevated")
-    return page.reference_holders().empty()
-               ? "Somebody holds a reference that is no pin: it does not move "
-                 "until that is dropped. Most pass with the work that took "
-                 "them. It is in no pipe; who else holds one that stays is not "
-                 "observable."
-               : "Somebody holds a reference that is no pin: it does not move "
-                 "until that is dropped.";
+    return "Somebody holds a reference that is no pin: it does not move until "
+           "that is dropped.";
   if (name == "biased")
     return "No user page, with references enough for pins: a driver's.";
   if (name == "kernel" || name == "reserved")
@@ -63,6 +58,19 @@ std::string PipeTexts(
          Paragraph(
              "whoever reads the pipe empty, or the end of all who have it "
              "open");
+}
+
+// Who holds a reference that is no pin, as far as that is observable.
+std::string PlainHolder(const v1::ExplainPageResponse& page) {
+  if (page.page_class() != "elevated") return "";
+  if (!page.reference_holders().empty())
+    return PipeTexts(page.reference_holders());
+  return Paragraph(absl::StrCat(
+      "Most pass with the work that took them. ",
+      page.pipes_searched()
+          ? "It is in no pipe; who else holds one that stays is not observable."
+          : "Who holds one that stays, such as a pipe filled by vmsplice, is "
+            "not observable here."));
 }
 
 std::string References(const v1::ExplainPageResponse& page) {
@@ -106,8 +114,7 @@ std::string PageTable(const v1::ExplainPageResponse& page, absl::Time now) {
                   ", looked at ", Age(now - ToTime(page.look())), " ago");
   std::string text =
       Paragraph(line) + Paragraph(Words(page)) + References(page);
-  if (!page.reference_holders().empty())
-    text += PipeTexts(page.reference_holders());
+  text += PlainHolder(page);
   if (!page.has_attribution()) return text;
   text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now) +
           InferredTexts(page.inferred());

@@ -317,24 +317,24 @@ void Loop::SearchReferences() {
   const std::vector<uint64_t> pfns = aggregator_.UnsearchedReferences();
   if (pfns.empty() || !pipe_budget_.HasLeft()) return;
   const int64_t cpu_start = ThreadCpuNs();
-  aggregator_.SetReferenceHolders(pfns, FindInPipes(pfns));
+  aggregator_.SetReferenceHolders(pfns, FindInPipes(pfns).found);
   pipe_budget_.Spend(ThreadCpuNs() - cpu_start);
 }
 
-std::vector<std::pair<uint64_t, ReferenceHolder>> Loop::FindInPipes(
-    const std::vector<uint64_t>& pfns) {
-  std::vector<std::pair<uint64_t, ReferenceHolder>> holders;
+Loop::PipeHolders Loop::FindInPipes(const std::vector<uint64_t>& pfns) {
+  PipeHolders holders;
   if (!IsObservable(source_->facts(), "pipes")) return holders;
   Collect(aggregator_, "pipes", [&] {
     const absl::StatusOr<PipeReading> reading = source_->FindInPipes(pfns);
     if (!reading.ok()) return reading.status();
     for (const PipePage& page : reading->pages)
-      holders.emplace_back(
+      holders.found.emplace_back(
           page.pfn,
           ReferenceHolder{.process = resolver_.Find(
                               page.pid, page.start_boottime_ns, page.comm),
                           .through = "pipe",
                           .fd = page.fd});
+    holders.complete = reading->complete;
     return absl::OkStatus();
   });
   return holders;
@@ -474,9 +474,12 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
   ReadClaims();
   absl::StatusOr<PageReport> report =
       aggregator_.ExplainPage(question.pfn, look, Now());
-  if (report.ok() && report->page == PAGE_ELEVATED)
-    for (auto& [pfn, holder] : FindInPipes({question.pfn}))
+  if (report.ok() && report->page == PAGE_ELEVATED) {
+    PipeHolders holders = FindInPipes({question.pfn});
+    for (auto& [pfn, holder] : holders.found)
       report->reference_holders.push_back(std::move(holder));
+    report->pipes_searched = holders.complete;
+  }
   question.answer(std::move(report));
 }
 

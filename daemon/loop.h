@@ -121,8 +121,11 @@ class Loop {
   void ForgetOwners();
   void InferHolders();
   void SearchReferences();
-  std::vector<std::pair<uint64_t, ReferenceHolder>> FindInPipes(
-      const std::vector<uint64_t>& pfns);
+  struct PipeHolders {
+    std::vector<std::pair<uint64_t, ReferenceHolder>> found;  // by pfn
+    bool complete = false;  // false: there may be others
+  };
+  PipeHolders FindInPipes(const std::vector<uint64_t>& pfns);
   // False, and nothing taken, once nobody will answer.
   template <typename T>
   bool Put(std::vector<T> Inbox::*part, T& asked);

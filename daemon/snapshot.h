@@ -710,8 +710,9 @@ struct PageReport {
   std::optional<PinAttribution> attribution;
   std::vector<PinOwner> owners;  // their holdings of this page
   std::vector<InferredHolder> inferred;
-  // Of plain references; empty, too, where they are not observable.
+  // Of plain references.
   std::vector<ReferenceHolder> reference_holders;
+  bool pipes_searched = false;  // all of them, to their ends
 };
 
 struct HostInfo {

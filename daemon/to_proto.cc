@@ -706,6 +706,7 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
   Convert(report.inferred, out.mutable_inferred());
   for (const ReferenceHolder& holder : report.reference_holders)
     *out.add_reference_holders() = ToProto(holder);
+  out.set_pipes_searched(report.pipes_searched);
   return out;
 }
 

@@ -89,6 +89,24 @@ TEST(PageTable, WhatTheCounterDeniesIsNoPin) {
   EXPECT_THAT(Page(page), Not(HasSubstr("WHO HOLDS IT")));
 }
 
+TEST(PageTable, SaysWhatTheSearchOfPipesLeavesOpen) {
+  const auto table = [](const std::string& more) {
+    return PageTable(
+        Parse<v1::ExplainPageResponse>(
+            "pfn: 7 page_class: 'elevated' refcount: 2 look { seconds: 999 }" +
+            more),
+        kNow);
+  };
+  EXPECT_THAT(table(""), HasSubstr("is not observable here"));
+  EXPECT_THAT(table(""), Not(HasSubstr("It is in no pipe")));
+  EXPECT_THAT(table("pipes_searched: true"), HasSubstr("It is in no pipe"));
+  const std::string held =
+      table("reference_holders { process { pid: 254 comm: 'hold' } fd: 3 }");
+  EXPECT_THAT(held, HasSubstr("hold(254): it is in the pipe of its file "
+                              "descriptor 3\n"));
+  EXPECT_THAT(held, Not(HasSubstr("observable")));
+}
+
 TEST(PageTable, EveryClassHasItsWords) {
   const auto* classes = v1::PageClasses::descriptor();
   for (int i = 0; i < classes->field_count(); ++i) {
