@@ -6,7 +6,6 @@
 #include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,11 +49,7 @@ int main(int argc, char** argv) {
   app.add_option("--cpu", cpu, "Which")->required();
   ParseOrExit(app, argc, argv);
 
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(cpu, &cpus);
-  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0)
-    Fail("sched_setaffinity", "is there such a CPU?");
+  StayOnCpu(cpu);
   ifreq request{};
   const int tap = OpenTap(request);
   ethhdr header{};

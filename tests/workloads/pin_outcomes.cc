@@ -2,6 +2,7 @@
 //
 // Calls of the pin functions that come to something different each, and how
 // often: what the process asks for, what it gets, and what it waits for.
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -121,6 +122,7 @@ int main(int argc, char** argv) {
   ring.Register(forbidden, 23, 7, -EFAULT);
   if (late) RegisterLate(ring);
   if (reads) {
+    StayOnCpu(sched_getcpu());  // the first call of each CPU is a sample
     Read(touched, 7, 23, true);
     Read(forbidden, 7, 3, false);
   }

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -143,6 +144,14 @@ int OpenMemfdOf(const std::string& pid_and_fd) {
   const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) Fail("open " + path, "does that process still live?");
   return fd;
+}
+
+void StayOnCpu(int cpu) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(cpu, &cpus);
+  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0)
+    Fail("sched_setaffinity", "is there such a CPU?");
 }
 
 void Touch(char* data, size_t nr_pages) {

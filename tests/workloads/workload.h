@@ -59,6 +59,9 @@ int OpenMemfdOf(const std::string& pid_and_fd);
 // the zero page and equals no other.
 void Touch(char* data, size_t nr_pages);
 
+// Runs the calling thread on this CPU alone.
+void StayOnCpu(int cpu);
+
 // Empties the per-CPU batches of pages on their way to an LRU list: each page
 // waiting in one carries a reference that is none of the workload's doing.
 void DrainLruBatches();
