@@ -91,8 +91,13 @@ absl::StatusOr<PipeReading> PipeSearch::Find(
     return std::tuple(page.pfn, page.pid, page.fd);
   };
   std::ranges::sort(reading.pages, {}, key);
-  const auto doubles = std::ranges::unique(reading.pages, {}, key);
-  reading.pages.erase(doubles.begin(), doubles.end());
+  // Not std::ranges::unique: clang 14 cannot read what g++ 12 has it return.
+  const auto same = [&](const PipePage& a, const PipePage& b) {
+    return key(a) == key(b);
+  };
+  const auto end =
+      std::unique(reading.pages.begin(), reading.pages.end(), same);
+  reading.pages.erase(end, reading.pages.end());
   reading.complete = nr_searched == pfns.size() &&
                      programs_->bss->pipes_cut_short == cut_short_before;
   return reading;
