@@ -33,9 +33,9 @@ const volatile __u32 nid_shift = 54;
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 
-extern const void mem_section __ksym __weak;
-extern const void node_data __ksym __weak;
-extern const void __per_cpu_offset __ksym __weak;
+const volatile __u64 mem_section_at;
+const volatile __u64 node_data_at;
+const volatile __u64 per_cpu_offset_at;
 
 /* One run at a time: the daemon's thread is the only one that asks. */
 struct census_result census_result;
@@ -381,7 +381,7 @@ static __always_inline __u64 section_flags(__u64 pfn, __u64 *usage)
 	__u64 roots = 0, root = 0, flags = 0;
 	struct mem_section *section;
 
-	bpf_probe_read_kernel(&roots, sizeof(roots), &mem_section);
+	bpf_probe_read_kernel(&roots, sizeof(roots), (void *)mem_section_at);
 	if (!roots)
 		return 0;
 	bpf_probe_read_kernel(&root, sizeof(root), (void *)(roots + nr / per_root * 8));
@@ -481,7 +481,7 @@ static __always_inline long add_cpu_difference(__u32 cpu, struct cpu_walk *walk)
 	__u64 base = 0;
 	__s8 acquired = 0, released = 0;
 
-	bpf_probe_read_kernel(&base, sizeof(base), (char *)&__per_cpu_offset + cpu * 8UL);
+	bpf_probe_read_kernel(&base, sizeof(base), (void *)(per_cpu_offset_at + cpu * 8UL));
 	base += walk->nodestats;
 	bpf_probe_read_kernel(&acquired, 1, (void *)(base + walk->acquired_offset));
 	bpf_probe_read_kernel(&released, 1, (void *)(base + walk->released_offset));
@@ -503,7 +503,7 @@ static __always_inline bool counters_begin(__u32 nid, struct cpu_walk *walk)
 		.acquired_offset = diff + acquired,
 		.released_offset = diff + released,
 	};
-	bpf_probe_read_kernel(&node, sizeof(node), (char *)&node_data + nid * 8UL);
+	bpf_probe_read_kernel(&node, sizeof(node), (void *)(node_data_at + nid * 8UL));
 	if (!node)
 		return false;
 	stat = (char *)node + bpf_core_field_offset(struct pglist_data, vm_stat);

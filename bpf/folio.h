@@ -15,13 +15,14 @@
 
 #define MAX_FOLIO_ORDER 18 /* a hugetlb page of 1 GiB */
 
-extern const void vmemmap_base __ksym __weak;
+/* Where the kernel keeps vmemmap_base; set by the daemon, like all that ends in _at. */
+const volatile __u64 vmemmap_base_at;
 
 static __always_inline __u64 vmemmap_start(void)
 {
 	__u64 vmemmap = 0;
 
-	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);
+	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), (void *)vmemmap_base_at);
 	return vmemmap;
 }
 

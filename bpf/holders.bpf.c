@@ -14,9 +14,10 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-extern const void pipefifo_fops __ksym __weak;
-/* Of pipes without a name, from v6.14 on. */
-extern const void pipeanon_fops __ksym __weak;
+/* Set by the daemon. */
+const volatile __u64 pipefifo_fops_at;
+/* Of pipes without a name, from v6.14 on; 0 before. */
+const volatile __u64 pipeanon_fops_at;
 
 /* The pages that are searched for. */
 struct {
@@ -57,7 +58,7 @@ int pipes__iter(struct bpf_iter__task_file *ctx)
 	if (!task || !file)
 		return 0;
 	bpf_probe_read_kernel(&fops, sizeof(fops), &file->f_op);
-	if (fops != (__u64)&pipefifo_fops && fops != (__u64)&pipeanon_fops)
+	if (!fops || (fops != pipefifo_fops_at && fops != pipeanon_fops_at))
 		return 0;
 	bpf_probe_read_kernel(&pipe, sizeof(pipe), &file->private_data);
 	bpf_probe_read_kernel(&nr_bufs, sizeof(nr_bufs), &pipe->ring_size);

@@ -45,7 +45,7 @@ volatile __u32 short_calls_unsampled = 200;
 const volatile __u32 generation;
 __u32 oldest_active, newest_active;
 
-extern const void pin_user_pages __ksym __weak;
+const volatile __u64 pin_user_pages_at; /* set by the daemon */
 
 /* Read once, by pin_setup. */
 __u64 vmemmap;
@@ -940,7 +940,7 @@ static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args,
 	call->call_site = jumped ? frame[1] : frame[2];
 	if (call->door != DOOR_GUP_LONGTERM_LOCKED ||
 	    bpf_probe_read_kernel(outer, sizeof(outer), (void *)(frame[0] + 8)) ||
-	    outer[0] - (__u64)&pin_user_pages >= PROLOGUE)
+	    outer[0] - pin_user_pages_at >= PROLOGUE)
 		return;
 	call->call_site = outer[1];
 	call->door = DOOR_PIN_USER_PAGES;
@@ -1195,5 +1195,5 @@ BOTH_FORMS(__gup_longterm_locked, gup_longterm_locked__fexit)
 SEC("?raw_tp")
 int pin_setup(void *ctx)
 {
-	return bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), &vmemmap_base);
+	return bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), (void *)vmemmap_base_at);
 }

@@ -110,19 +110,21 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     source->names_.migratetypes = layout->migratetypes;
     source->names_.migrate_reasons = layout->migrate_reasons;
     source->names_.migrate_modes = layout->migrate_modes;
-    census = source->OpenCensus(*layout);
+    const auto addresses = KernelAddresses::Read("/proc/kallsyms");
+    census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     migrations = source->OpenMigrations(*layout);
-    auto opened = HotplugSource::Open(*layout);
+    auto opened = HotplugSource::Open(*layout, addresses);
     hotplug = opened.status();
     if (opened.ok()) source->hotplug_ = *std::move(opened);
-    auto searched = PipeSearch::Open();
+    auto searched = PipeSearch::Open(addresses);
     pipes = searched.status();
     if (searched.ok()) source->pipes_ = *std::move(searched);
-    claims = census.ok() ? source->OpenClaims(*layout, blocks, claim_options)
-                         : absl::FailedPreconditionError(absl::StrCat(
-                               "claims are of no use without the census: ",
-                               census.message()));
+    claims = census.ok()
+                 ? source->OpenClaims(*layout, addresses, blocks, claim_options)
+                 : absl::FailedPreconditionError(
+                       absl::StrCat("claims are of no use without the census: ",
+                                    census.message()));
   }
   if (!census.ok()) source->census_.reset();
   if (!migrations.ok()) source->migrations_.reset();
@@ -174,10 +176,10 @@ Fact BpfSource::KeptClaimsFact(const ClaimOptions& options,
   return fact;
 }
 
-absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
+absl::Status BpfSource::OpenCensus(const KernelLayout& layout,
+                                   const KernelAddresses& addresses) {
   if (absl::Status status = RequireKernelReads(""); !status.ok()) return status;
-  if (absl::Status status = RequireSymbols(
-          "/proc/kallsyms",
+  if (absl::Status status = addresses.Require(
           {"vmemmap_base", "mem_section", "node_data", "__per_cpu_offset"});
       !status.ok())
     return status;
@@ -185,12 +187,13 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout) {
   if (!nr_cpus.ok()) return nr_cpus.status();
   nr_cpus_ = *nr_cpus;
 
-  LIBBPF_OPTS(bpf_object_open_opts, open,
-
-              .btf_custom_path = KernelTypesPath());
-
+  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
   census_.reset(census_bpf__open_opts(&open));
   if (!census_) return absl::ErrnoToStatus(errno, "open the census programs");
+  census_->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  census_->rodata->mem_section_at = addresses.At("mem_section");
+  census_->rodata->node_data_at = addresses.At("node_data");
+  census_->rodata->per_cpu_offset_at = addresses.At("__per_cpu_offset");
   census_->rodata->nid_shift = layout.nid_shift;
   census_->rodata->zone_shift = layout.zone_shift;
   census_->rodata->zone_mask = layout.zone_mask;
@@ -255,6 +258,7 @@ absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
 }
 
 absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
+                                   const KernelAddresses& addresses,
                                    const MemoryBlocks& blocks,
                                    const ClaimOptions& options) {
   const uint64_t sections_a_block = blocks.block_size_bytes / kSectionBytes;
@@ -269,7 +273,7 @@ absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
       (block.zone == "Movable" ? movable : sections).push_back(first + i);
   }
   absl::StatusOr<std::unique_ptr<PinSource>> pins =
-      PinSource::Open(layout, options, nr_sections);
+      PinSource::Open(layout, addresses, options, nr_sections);
   if (!pins.ok()) return pins.status();
   pins_ = *std::move(pins);
   sections.insert(sections.end(), movable.begin(), movable.end());

@@ -10,6 +10,7 @@
 #include "daemon/deleter.h"
 #include "daemon/host_files.h"
 #include "daemon/hotplug_source.h"
+#include "daemon/kernel_addresses.h"
 #include "daemon/pin_source.h"
 #include "daemon/pipe_search.h"
 #include "daemon/probes.h"
@@ -59,9 +60,11 @@ class BpfSource : public Source {
  private:
   BpfSource() = default;
 
-  absl::Status OpenCensus(const KernelLayout& layout);
+  absl::Status OpenCensus(const KernelLayout& layout,
+                          const KernelAddresses& addresses);
   absl::Status OpenMigrations(const KernelLayout& layout);
   absl::Status OpenClaims(const KernelLayout& layout,
+                          const KernelAddresses& addresses,
                           const MemoryBlocks& blocks,
                           const ClaimOptions& options);
   absl::Status CheckLayout(const Zoneinfo& zoneinfo);

@@ -72,12 +72,14 @@ void HotplugSource::Destroy(hotplug_bpf* programs) {
 void HotplugSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
 
 absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
-    const KernelLayout& layout) {
+    const KernelLayout& layout, const KernelAddresses& addresses) {
+  if (absl::Status status = RequireKernelReads(""); !status.ok()) return status;
   auto source = std::unique_ptr<HotplugSource>(new HotplugSource);
   LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
   hotplug_bpf* programs = hotplug_bpf__open_opts(&open);
   if (!programs) return absl::ErrnoToStatus(errno, "open the hotplug programs");
   source->programs_.reset(programs);
+  programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
   const auto& progs = programs->progs;
   for (bpf_program* program :
        {progs.offline__fentry_enter, progs.offline__fexit_exit,
@@ -109,9 +111,16 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
   if (!choose("dissolve_free_huge_pages", {progs.step__dissolve_huge_pages}))
     require("dissolve_free_hugetlb_folios",
             {progs.step__dissolve_hugetlb_folios});
-  require("putback_movable_pages", {progs.blockers__left_over});
-  require("dump_page", {progs.blockers__dumped});
-  bpf_program__set_autoload(progs.blockers__not_free, true);
+  source->tells_steps_ = missing.empty();
+  // Where no address is known a page has no number.
+  if (const absl::Status known = addresses.Require({"vmemmap_base"});
+      known.ok()) {
+    require("putback_movable_pages", {progs.blockers__left_over});
+    require("dump_page", {progs.blockers__dumped});
+    bpf_program__set_autoload(progs.blockers__not_free, true);
+  } else {
+    missing.push_back(absl::StrCat("pages in the way: ", known.message()));
+  }
   if (const auto isolate =
           layout.hotplug_functions.find("start_isolate_page_range");
       isolate != layout.hotplug_functions.end())
@@ -178,7 +187,7 @@ HotplugAttempt HotplugSource::ToAttempt(const hotplug_attempt& from,
       .failed_pages = from.failed_pages,
       .blockers_lost = from.blockers_lost,
       .kernel_stack = Stack(from.kernel_stack)};
-  if (lacks_.empty()) attempt.step = static_cast<hotplug_step>(from.step);
+  if (tells_steps_) attempt.step = static_cast<hotplug_step>(from.step);
   for (int step = 0; step < NR_HOTPLUG_STEPS; ++step)
     attempt.step_ns[step] = static_cast<int64_t>(from.step_ns[step]);
   if (running)

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "bpf/events.h"
 #include "daemon/deleter.h"
+#include "daemon/kernel_addresses.h"
 #include "daemon/probes.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
@@ -28,7 +29,7 @@ class HotplugSource {
  public:
   // FailedPrecondition where this kernel lets them not be followed.
   static absl::StatusOr<std::unique_ptr<HotplugSource>> Open(
-      const KernelLayout& layout);
+      const KernelLayout& layout, const KernelAddresses& addresses);
   ~HotplugSource();
 
   // What the fact "hotplug" lacks on this kernel; empty: nothing.
@@ -59,6 +60,7 @@ class HotplugSource {
   std::unique_ptr<hotplug_bpf, Deleter<Destroy>> programs_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> ring_;
   std::string lacks_;
+  bool tells_steps_ = false;            // every program on them is attached
   std::vector<hotplug_attempt> ended_;  // drained, not yet read
   // Of those seen running, by thread: an asker is often gone at the end.
   std::map<uint32_t, std::string> running_cgroups_;

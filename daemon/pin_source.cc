@@ -150,8 +150,8 @@ std::string PinSource::DescribeDoors() const {
 }
 
 absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
-    const KernelLayout& layout, const ClaimOptions& options,
-    uint64_t nr_sections) {
+    const KernelLayout& layout, const KernelAddresses& addresses,
+    const ClaimOptions& options, uint64_t nr_sections) {
   auto source = std::unique_ptr<PinSource>(new PinSource);
   LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
   source->programs_.reset(pin_bpf__open_opts(&open));
@@ -161,6 +161,8 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   pin_bpf& programs = *source->programs_;
   programs.rodata->foll_longterm = layout.foll_longterm;
   programs.rodata->foll_pin = layout.foll_pin;
+  programs.rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs.rodata->pin_user_pages_at = addresses.At("pin_user_pages");
   bpf_map__set_max_entries(programs.maps.claim_chunks,
                            std::max(kMinSections, 2 * nr_sections));
   bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);

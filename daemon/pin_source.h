@@ -13,6 +13,7 @@
 #include "daemon/deleter.h"
 #include "daemon/doors.h"
 #include "daemon/kept_state.h"
+#include "daemon/kernel_addresses.h"
 #include "daemon/probes.h"
 #include "daemon/source.h"
 
@@ -41,8 +42,8 @@ class PinSource {
   // function be followed. `nr_sections` is what memory there may be, in 128
   // MiB.
   static absl::StatusOr<std::unique_ptr<PinSource>> Open(
-      const KernelLayout& layout, const ClaimOptions& options,
-      uint64_t nr_sections);
+      const KernelLayout& layout, const KernelAddresses& addresses,
+      const ClaimOptions& options, uint64_t nr_sections);
   ~PinSource();
 
   // What the fact "claims" rests on, and what it lacks.

@@ -28,9 +28,11 @@ void PipeSearch::Destroy(holders_bpf* programs) {
 
 void PipeSearch::DestroyLink(bpf_link* link) { bpf_link__destroy(link); }
 
-absl::StatusOr<std::unique_ptr<PipeSearch>> PipeSearch::Open() {
+absl::StatusOr<std::unique_ptr<PipeSearch>> PipeSearch::Open(
+    const KernelAddresses& addresses) {
+  if (absl::Status status = RequireKernelReads(""); !status.ok()) return status;
   if (absl::Status status =
-          RequireSymbols("/proc/kallsyms", {"vmemmap_base", "pipefifo_fops"});
+          addresses.Require({"vmemmap_base", "pipefifo_fops"});
       !status.ok())
     return status;
   auto search = std::unique_ptr<PipeSearch>(new PipeSearch);
@@ -38,6 +40,9 @@ absl::StatusOr<std::unique_ptr<PipeSearch>> PipeSearch::Open() {
   search->programs_.reset(holders_bpf__open_opts(&open));
   holders_bpf* programs = search->programs_.get();
   if (!programs) return absl::ErrnoToStatus(errno, "open the search of pipes");
+  programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs->rodata->pipefifo_fops_at = addresses.At("pipefifo_fops");
+  programs->rodata->pipeanon_fops_at = addresses.At("pipeanon_fops");
   bpf_program__set_autoload(programs->progs.pipes__iter, true);
   if (const int error = holders_bpf__load(programs))
     return absl::ErrnoToStatus(

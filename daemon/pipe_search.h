@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "daemon/deleter.h"
+#include "daemon/kernel_addresses.h"
 #include "daemon/source.h"
 
 struct bpf_link;
@@ -19,7 +20,8 @@ namespace pinwatch {
 class PipeSearch {
  public:
   // FailedPrecondition where this kernel lets nobody go through open files.
-  static absl::StatusOr<std::unique_ptr<PipeSearch>> Open();
+  static absl::StatusOr<std::unique_ptr<PipeSearch>> Open(
+      const KernelAddresses& addresses);
   ~PipeSearch();
 
   // See Source::FindInPipes.

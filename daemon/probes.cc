@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <fstream>
 #include <optional>
 #include <set>
 
@@ -182,30 +181,6 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
 const char* KernelTypesPath() {
   static constexpr char kPath[] = "/sys/kernel/btf/vmlinux";
   return access(kPath, R_OK) == 0 ? kPath : nullptr;
-}
-
-absl::Status RequireSymbols(const std::string& kallsyms_path,
-                            const std::vector<std::string>& symbols) {
-  std::set<std::string> missing(symbols.begin(), symbols.end());
-  std::set<std::string> hidden;
-  std::ifstream file(kallsyms_path);
-  for (std::string address, kind, line; file >> address >> kind;) {
-    std::getline(file, line);
-    const std::string name(absl::StripAsciiWhitespace(line));
-    if (!missing.erase(name)) continue;
-    if (address.find_first_not_of('0') == std::string::npos)
-      hidden.insert(name);
-  }
-  if (!missing.empty())
-    return absl::FailedPreconditionError(
-        absl::StrCat("/proc/kallsyms lacks ", absl::StrJoin(missing, ", "),
-                     " (kernel built without CONFIG_KALLSYMS_ALL or "
-                     "CONFIG_SPARSEMEM_VMEMMAP)"));
-  if (!hidden.empty())
-    return absl::FailedPreconditionError(
-        "kernel addresses are hidden: give CAP_SYSLOG and set "
-        "kernel.kptr_restrict to 0 or 1");
-  return absl::OkStatus();
 }
 
 absl::Status RequireKernelReads(const std::string& root) {

@@ -49,11 +49,6 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types);
 // in the modules, which takes CAP_SYS_ADMIN.
 const char* KernelTypesPath();
 
-// Ok when every symbol has an address in the text of /proc/kallsyms.
-// FailedPrecondition says whether it is hidden or not there, and what to do.
-absl::Status RequireSymbols(const std::string& kallsyms_path,
-                            const std::vector<std::string>& symbols);
-
 // Ok unless the kernel is locked down to confidentiality, which refuses every
 // read of kernel memory by a BPF program.
 absl::Status RequireKernelReads(const std::string& root);

@@ -17,34 +17,6 @@ std::string Message(const absl::Status& status) {
   return std::string(status.message());
 }
 
-TEST(RequireSymbols, IsContentWhenEachHasAnAddress) {
-  TempTree tree;
-  tree.Write("/kallsyms",
-             "ffffffff81000000 T _text\n"
-             "ffffffff82a00010 D vmemmap_base\n"
-             "ffffffffc0a01000 t probe\t[nvme]\n");
-  EXPECT_TRUE(RequireSymbols(tree.root() + "/kallsyms", {"vmemmap_base"}).ok());
-}
-
-TEST(RequireSymbols, NamesWhatTheKernelDoesNotHave) {
-  TempTree tree;
-  tree.Write("/kallsyms", "ffffffff82a00010 D vmemmap_base\n");
-  const absl::Status status =
-      RequireSymbols(tree.root() + "/kallsyms", {"vmemmap_base", "node_data"});
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(Message(status), HasSubstr("lacks node_data"));
-  EXPECT_THAT(Message(status), HasSubstr("CONFIG_KALLSYMS_ALL"));
-}
-
-TEST(RequireSymbols, SaysHowToUncoverHiddenAddresses) {
-  TempTree tree;
-  tree.Write("/kallsyms", "0000000000000000 D vmemmap_base\n");
-  const absl::Status status =
-      RequireSymbols(tree.root() + "/kallsyms", {"vmemmap_base"});
-  EXPECT_THAT(Message(status), HasSubstr("CAP_SYSLOG"));
-  EXPECT_THAT(Message(status), HasSubstr("kptr_restrict"));
-}
-
 TEST(RequireKernelReads, IsRefusedByConfidentialityAlone) {
   TempTree tree;
   EXPECT_TRUE(RequireKernelReads(tree.root()).ok());
