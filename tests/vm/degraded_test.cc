@@ -42,9 +42,14 @@ TEST_F(Degraded, TheCensusIsNotObservableAndSaysWhy) {
             1);
   EXPECT_EQ(Sum(metrics, "pinwatch_kernel_feature_info",
                 {{"state", "not_observable"}}),
-            3)
-      << "the census, claims, which are of no use without it, and attempts, "
-         "whose block is read from memory";
+            4)
+      << "the census, claims, which are of no use without it, attempts, whose "
+         "block is read from memory, and pipes";
+  for (const char* name : {"claims", "hotplug", "pipes"})
+    EXPECT_NE(facts.at(name).at("reason").get<std::string>().find(
+                  "locked down (confidentiality)"),
+              std::string::npos)
+        << facts.at(name);
 }
 
 TEST_F(Degraded, WhatRestsOnTheCensusIsAbsentNotZero) {
