@@ -2,6 +2,8 @@
 #include "cli/block_table.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -89,8 +91,10 @@ class Report {
     bool any = !owners_.empty();
     for (const v1::PinAttribution& part : block_.attributions())
       any = any || part.certainty() == v1::CERTAINTY_UNATTRIBUTED;
-    if (!any && block_.inferred().empty()) return;
+    const std::vector<std::string> pipes = Pipes();
+    if (!any && block_.inferred().empty() && pipes.empty()) return;
     AddTitle("WHO HOLDS IT");
+    for (const std::string& pipe : pipes) AddText(pipe);
     const int shown = std::min<int>(owners_.size(), kMaxOwners);
     for (int i = 0; i < shown; ++i) text_ += OwnerText(*owners_[i], now_);
     if (const size_t others = owners_.size() - shown)
@@ -101,6 +105,21 @@ class Report {
       AddText(absl::StrCat("not known: ", PagesAndSize(part.pins().pages()),
                            ": ", Reason(part.reason())));
     }
+  }
+
+  // Of the first pages in the way, those in pipes, by who has these open.
+  std::vector<std::string> Pipes() const {
+    std::map<std::pair<std::string, int>, uint64_t> pages_by_end;
+    for (const v1::BlockingPage& page : block_.blockers())
+      for (const v1::ReferenceHolder& holder : page.reference_holders())
+        ++pages_by_end[{ProcessName(holder.process()), holder.fd()}];
+    std::vector<std::string> texts;
+    for (const auto& [end, pages] : pages_by_end)
+      texts.push_back(absl::StrCat(
+          end.first, ": ", pages, " of the first ", block_.blockers_size(),
+          " pages in the way ", pages == 1 ? "is" : "are",
+          " in the pipe of its file descriptor ", end.second));
+    return texts;
   }
 
   void AddReleases(bool long_term) {
@@ -146,10 +165,16 @@ class Report {
         return;
       case v1::VERDICT_BLOCKED_BY_PLAIN_REFERENCES:
         AddTitle("WHAT WOULD SET IT FREE");
+        if (!Pipes().empty()) {
+          AddText(
+              "of what is in a pipe: whoever reads the pipe empty, or the end "
+              "of all who have it open");
+          return;
+        }
         AddText(
             "wait: most references pass with the work that took them. Who "
-            "holds one that stays, such as a pipe filled by vmsplice, is not "
-            "observable; then only a reboot is sure.");
+            "holds one that stays, and is in no pipe, is not observable; then "
+            "only a reboot is sure.");
         return;
       case v1::VERDICT_BLOCKED_BY_KERNEL_MEMORY:
         AddTitle("WHAT WOULD SET IT FREE");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -462,7 +463,27 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
     // Owners who came while it was looked at.
     ReadClaims();
   }
-  question.answer(aggregator_.Explain(question.block_id, Now()));
+  absl::StatusOr<BlockReport> report =
+      aggregator_.Explain(question.block_id, Now());
+  if (report.ok()) AddPipeHolders(report->blockers);
+  question.answer(std::move(report));
+}
+
+void Loop::AddPipeHolders(std::vector<BlockingPage>& pages) {
+  std::map<uint64_t, BlockingPage*> referenced;
+  std::vector<uint64_t> pfns;
+  for (BlockingPage& page : pages) {
+    if (page.page != PAGE_ELEVATED) continue;
+    referenced.emplace(page.pfn, &page);
+    pfns.push_back(page.pfn);
+  }
+  if (pfns.empty()) return;
+  for (auto& [pfn, holder] : FindInPipes(pfns).found) {
+    std::optional<std::vector<ReferenceHolder>>& holders =
+        referenced.at(pfn)->reference_holders;
+    if (!holders) holders.emplace();
+    holders->push_back(std::move(holder));
+  }
 }
 
 void Loop::AnswerAboutPage(const AskedPage& question) {

@@ -126,6 +126,8 @@ class Loop {
     bool complete = false;  // false: there may be others
   };
   PipeHolders FindInPipes(const std::vector<uint64_t>& pfns);
+  // Those of plain references among the pages.
+  void AddPipeHolders(std::vector<BlockingPage>& pages);
   // False, and nothing taken, once nobody will answer.
   template <typename T>
   bool Put(std::vector<T> Inbox::*part, T& asked);

@@ -367,6 +367,9 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   for (const uint32_t owner : page.owners) out.add_owners(owner);
   for (const Process& holder : page.holders)
     *out.add_holders() = ToProto(holder);
+  if (page.reference_holders)
+    for (const ReferenceHolder& holder : *page.reference_holders)
+      *out.add_reference_holders() = ToProto(holder);
   if (page.why.empty()) return out;
   out.set_why(page.why);
   out.set_step(page.step);
@@ -376,9 +379,6 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   if (page.surplus) out.set_surplus(*page.surplus);
   if (page.mapcount) out.set_mapcount(*page.mapcount);
   out.set_mapping(page.mapping);
-  if (page.reference_holders)
-    for (const ReferenceHolder& holder : *page.reference_holders)
-      *out.add_reference_holders() = ToProto(holder);
   if (page.inode) {
     out.set_inode(page.inode);
     out.set_device(

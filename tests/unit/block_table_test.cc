@@ -234,5 +234,31 @@ TEST(BlockTable, KeepsToOneScreenWhateverTheNamesAndNumbers) {
   EXPECT_THAT(report, HasSubstr("and 996 more; -o json shows all"));
 }
 
+TEST(BlockTable, NamesWhoHasPagesInTheWayInAPipe) {
+  const std::string text = Report(Parse<v1::ExplainBlockResponse>(R"pb(
+    block: 9
+    state: "online"
+    verdict: VERDICT_BLOCKED_BY_PLAIN_REFERENCES
+    look { seconds: 999 }
+    blockers { pfn: 1 nr_pages: 1 page_class: "elevated" refcount: 2 }
+    blockers {
+      pfn: 2
+      nr_pages: 1
+      page_class: "elevated"
+      refcount: 2
+      reference_holders {
+        process { pid: 253 comm: "hold-vmsplice" }
+        through: "pipe"
+        fd: 5
+      }
+    }
+  )pb"));
+  EXPECT_THAT(text, HasSubstr("WHO HOLDS IT\n"
+                              "hold-vmsplice(253): 1 of the first 2 pages in "
+                              "the way is in the pipe of its file\n"));
+  EXPECT_THAT(text, HasSubstr("whoever reads the pipe empty"));
+  EXPECT_THAT(text, Not(HasSubstr("not observable")));
+}
+
 }  // namespace
 }  // namespace pinwatch
