@@ -82,6 +82,14 @@ std::string Outcomes(const v1::ListAttemptsResponse& attempts,
 
 }  // namespace
 
+std::string AttemptText(const v1::Attempt& attempt, const OwnersById& owners) {
+  std::string text;
+  if (const std::string story = Story(attempt); !story.empty())
+    absl::StrAppend(&text, "          ", story, "\n");
+  AddBlockers(text, attempt, owners);
+  return text;
+}
+
 std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
                           absl::Time now) {
   const std::string outcomes =
@@ -99,9 +107,7 @@ std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
            attempt.running() ? "running" : Fit(attempt.outcome(), 8),
            Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
            NameWithPid(attempt.comm(), attempt.pid(), kAskerWidth));
-    if (const std::string story = Story(attempt); !story.empty())
-      absl::StrAppend(&text, "          ", story, "\n");
-    AddBlockers(text, attempt, owners);
+    text += AttemptText(attempt, owners);
   }
   absl::StrAppend(&text,
                   "BEGAN: ago; FAILED: pages that did not move, in every round "

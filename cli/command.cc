@@ -31,6 +31,7 @@
 #include "cli/client.h"
 #include "cli/dax_device.h"
 #include "cli/explain_table.h"
+#include "cli/follow_offline.h"
 #include "cli/json.h"
 #include "cli/node_table.h"
 #include "cli/plan_table.h"
@@ -45,7 +46,8 @@ namespace pinwatch {
 namespace {
 
 constexpr int kExitUsage = 2;
-constexpr int kExitShort = 3;  // of plan
+constexpr int kExitShort = 3;        // of plan, and offline
+constexpr int kExitSignalled = 128;  // and the signal's number
 
 constexpr double kTimeoutSeconds = 5;
 // A fresh look reads every struct page: 4 s for 1 TiB of pages in use.
@@ -82,6 +84,7 @@ struct Options {
   std::string verdict;                // of blocks
   uint64_t bytes = 0;                 // of plan
   std::string stopped;                // of plan
+  bool explain = false;               // of offline
   std::string admin_socket;  // of pause and resume; empty: beside the other
   std::string bpf_dir = "/sys/fs/bpf/pinwatch";  // of uninstall
   // The subcommand.
@@ -176,6 +179,7 @@ int RunPlan(const Options& options, std::ostream& out, std::ostream& err);
 int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
 int RunCalls(const Options& options, std::ostream& out, std::ostream& err);
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
+int RunOffline(const Options& options, std::ostream& out, std::ostream& err);
 int RunPause(const Options& options, std::ostream& out, std::ostream& err);
 int RunResume(const Options& options, std::ostream& out, std::ostream& err);
 int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
@@ -225,6 +229,25 @@ void AddPlan(CLI::App& app, Options& options) {
       ->type_name("PID|UNIT|/CGROUP");
   plan->add_flag("--fresh", options.fresh,
                  "Look at all memory again before answering");
+}
+
+void AddOffline(CLI::App& app, Options& options) {
+  CLI::App* const offline = AddCommand(
+      app, options, "offline",
+      "Take a memory block offline; as root. Exit code 3 if it does not go, "
+      "128 "
+      "and the signal's number if it is interrupted",
+      "one object, ListAttemptsResponse, of that attempt alone",
+      "offline memory42 -o json | jq '.attempts[0].blockers'", RunOffline);
+  offline
+      ->add_option_function<std::string>(
+          "BLOCK",
+          [&options](const std::string& word) { SetSubject({word}, options); },
+          "memoryN, as in /sys/devices/system/memory, or N")
+      ->required();
+  offline->add_flag("--explain", options.explain,
+                    "Say how far it is meanwhile, and if it does not go, why, "
+                    "and what would set it free");
 }
 
 void AddCommands(CLI::App& app, Options& options) {
@@ -285,6 +308,8 @@ void AddCommands(CLI::App& app, Options& options) {
              "Who tried to take memory offline or online, and the outcome",
              "one object, ListAttemptsResponse",
              "attempts -o json | jq '.attempts[0].blockers'", RunAttempts);
+
+  AddOffline(app, options);
 
   for (CLI::App* const order :
        {AddCommand(app, options, "pause",
@@ -531,6 +556,47 @@ int RunExplain(const Options& options, std::ostream& out, std::ostream& err) {
       options, AskBlock(question, options.number),
       [](const auto& block) { return BlockTable(block, absl::Now()); }, out,
       err);
+}
+
+// A failure is not told in the exit code of Fail() once the kernel was asked:
+// that an explanation is missing is no reason to say that nothing was done.
+int ExplainOffline(const Options& options, std::ostream& out,
+                   std::ostream& err) {
+  const auto block = AskBlock(ToQuestion(options), options.number);
+  if (!block.ok()) {
+    Fail(block.status(), err);
+    return EX_OK;
+  }
+  return Write("\n" + BlockTable(*block, absl::Now()), out) ? EX_OK
+                                                            : FailToWrite(err);
+}
+
+int RunOffline(const Options& options, std::ostream& out, std::ostream& err) {
+  if (options.subject != Subject::kBlock) {
+    err << "pinwatch: offline takes a memory block, memoryN or N\n";
+    return kExitUsage;
+  }
+  const bool is_json = options.output == "json";
+  std::optional<Question> question;
+  if (options.explain || is_json) {
+    question = ToQuestion(options);
+    // Who cannot be told why shall know before anything is done.
+    const auto attempts = AskAttempts(*question);
+    if (!attempts.ok()) return Fail(attempts.status(), err);
+  }
+  const absl::StatusOr<OfflineEnd> end =
+      FollowOffline("", options.number, question, [&](absl::string_view text) {
+        return is_json || Write(std::string(text), out);
+      });
+  if (!end.ok()) return Fail(end.status(), err);
+  int code = Print(
+      options, absl::StatusOr<v1::ListAttemptsResponse>(end->story),
+      [&](const auto&) { return OfflineEndText(options.number, *end); }, out,
+      err);
+  if (code == EX_OK && end->error && options.explain && !is_json)
+    code = ExplainOffline(options, out, err);
+  if (code != EX_OK || !end->error) return code;
+  return end->signal ? kExitSignalled + end->signal : kExitShort;
 }
 
 Question ToOrder(const Options& options) {

@@ -879,6 +879,18 @@ TEST_F(CommandTest, WatchDoesNotWaitForADaemonThatHangs) {
   EXPECT_THAT(err_.str(), HasSubstr("has not answered within 200ms"));
 }
 
+TEST_F(CommandTest, OfflineTakesABlockAndNothingElse) {
+  EXPECT_EQ(Run({"offline", "0x1000"}), 2);
+  EXPECT_EQ(Run({"offline", "dax0.0"}), 2);
+  EXPECT_EQ(Run({"offline"}), 2);
+}
+
+TEST_F(CommandTest, OfflineThatNobodyCouldExplainIsNotTried) {
+  EXPECT_EQ(Run({"--socket", path_.c_str(), "offline", "memory9", "--explain"}),
+            69);
+  EXPECT_EQ(out_.str(), "");
+}
+
 TEST_F(CommandTest, EverySubcommandHelpsWithItsOwnJson) {
   for (const auto& [name, json] :
        std::vector<std::pair<const char*, const char*>>{
@@ -888,6 +900,7 @@ TEST_F(CommandTest, EverySubcommandHelpsWithItsOwnJson) {
            {"blocks", "ListBlocksResponse"},
            {"plan", "PlanOfflineResponse"},
            {"watch", "WatchResponse"},
+           {"offline", "ListAttemptsResponse"},
            {"attempts", "ListAttemptsResponse"}}) {
     EXPECT_EQ(Run({name, "--help"}), 0);
     EXPECT_THAT(out_.str(), HasSubstr(json));
