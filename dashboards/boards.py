@@ -398,6 +398,7 @@ BOARDS = [
               ("Runbooks", [_runbooks(
                   ("MemoryHotRemoveBlocked", "offlines fail again and again"),
                   ("MemoryOfflineDoesNotEnd", "an offline runs and runs"),
+                  ("MovableMemoryKeptInPlace", "blocks that should go would not"),
                   ("MigrationFailureRatioHigh", "pages do not move"),
                   ("PinwatchNotCovering", "a collector fails, or the snapshot stands still"))])]},
 ]
