@@ -209,14 +209,23 @@ bool IsOffline(uint64_t block) {
       .starts_with("offline");
 }
 
-// Whether it ended before no page had moved for that time.
+// Whether it ended before no page had moved for that time. The kernel counts
+// once a round, and the first of a full block takes its time.
 bool Ends(Process& offline, uint64_t block, seconds patience) {
+  const auto tried = [] {
+    return ReadVmstat("pgmigrate_success") + ReadVmstat("pgmigrate_fail");
+  };
+  const uint64_t tried_before = tried();
+  const auto ended = [&] {
+    return offline.Wait(seconds(0)) || IsOffline(block);
+  };
+  const auto ended_or_tried = [&] {
+    return ended() || tried() != tried_before;
+  };
+  Eventually(kOfflineTimeout, ended_or_tried);
   uint64_t moved = ReadVmstat("pgmigrate_success");
   for (seconds quiet(0); quiet < patience; ++quiet) {
-    if (Eventually(seconds(1), [&] {
-          return offline.Wait(seconds(0)) || IsOffline(block);
-        }))
-      return true;
+    if (Eventually(seconds(1), ended)) return true;
     const uint64_t moved_now = ReadVmstat("pgmigrate_success");
     if (moved_now != moved) quiet = seconds(-1);
     moved = moved_now;
@@ -301,7 +310,9 @@ TEST_F(Scores, VerdictsProveTrue) {
     std::cout << "scenario " << scenario << ", memory" << target.block << " of "
               << target.zone << ": " << block.at("verdict") << ", "
               << kOutcomeNames[outcome] << (right ? "" : ": WRONG") << "\n";
-    if (!right) std::cout << block.at("evidence") << "\n";
+    if (!right)
+      std::cout << block << "\n"
+                << Ask({"pinwatch", "attempts", "-o", "json"}) << std::flush;
   }
   std::cout << "SCORES " << ToJson(tally) << "\n";
   EXPECT_GE(tally.right, 0.99 * static_cast<double>(attempts));
