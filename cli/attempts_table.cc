@@ -15,7 +15,10 @@ namespace {
 
 constexpr size_t kWidth = 80;
 constexpr size_t kAskerWidth = 17;
+constexpr size_t kOtherWidth = 27;
 constexpr int kMaxBlockers = 3;
+// Who waits for the kernel's lock on hot-plug tries again every 5 ms.
+constexpr absl::Duration kRightAfter = absl::Milliseconds(500);
 
 void AddRow(std::string& text, absl::string_view began, absl::string_view block,
             absl::string_view operation, absl::string_view result,
@@ -68,6 +71,31 @@ void AddBlockers(std::string& text, const v1::Attempt& attempt,
                     " more pages in the way; -o json shows them\n");
 }
 
+// Another process's attempt at the same block which this one came right after:
+// the kernel lets one have its way at a time, and the others wait for it. Null
+// if there is none.
+const v1::Attempt* AttemptBefore(const v1::Attempt& attempt,
+                                 const v1::ListAttemptsResponse& attempts) {
+  const absl::Time begin = ToTime(attempt.begin());
+  for (const v1::Attempt& other : attempts.attempts()) {
+    const absl::Time other_begin = ToTime(other.begin());
+    if (other.block() == attempt.block() && other.pid() != attempt.pid() &&
+        other_begin < begin &&
+        begin < other_begin + ToDuration(other.duration()) + kRightAfter)
+      return &other;
+  }
+  return nullptr;
+}
+
+// Two who want the same, or the opposite, of one block.
+void AddContender(std::string& text, const v1::Attempt& attempt,
+                  const v1::ListAttemptsResponse& attempts) {
+  if (const v1::Attempt* other = AttemptBefore(attempt, attempts))
+    absl::StrAppend(&text, "          right after another asker, ",
+                    NameWithPid(other->comm(), other->pid(), kOtherWidth), ": ",
+                    Fit(other->operation(), 7), "\n");
+}
+
 // "offline: 3 ok, 7 EBUSY", or nothing where none ended.
 std::string Outcomes(const v1::ListAttemptsResponse& attempts,
                      absl::string_view operation) {
@@ -107,6 +135,7 @@ std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
            attempt.running() ? "running" : Fit(attempt.outcome(), 8),
            Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
            NameWithPid(attempt.comm(), attempt.pid(), kAskerWidth));
+    AddContender(text, attempt, attempts);
     text += AttemptText(attempt, owners);
   }
   absl::StrAppend(&text,

@@ -198,5 +198,48 @@ TEST(AttemptsTable, KeepsTo80ColumnsOfPrintableAsciiWhateverTheNames) {
   Checked(AttemptsTable(attempts, kNow));
 }
 
+TEST(AttemptsTable, PointsOutTwoAskersForOneBlock) {
+  const std::string text =
+      AttemptsTable(Parse<v1::ListAttemptsResponse>(R"pb(
+                      attempts {
+                        operation: "online"
+                        block: 9
+                        begin { seconds: 998 }
+                        duration { seconds: 1 }
+                        pid: 77
+                        comm: "udevd"
+                      }
+                      attempts {
+                        operation: "offline"
+                        block: 9
+                        begin { seconds: 990 }
+                        duration { seconds: 7 nanos: 900000000 }
+                        pid: 251
+                        comm: "sh"
+                      }
+                      attempts {
+                        operation: "offline"
+                        block: 14
+                        begin { seconds: 989 }
+                        duration { seconds: 1 }
+                        pid: 252
+                        comm: "sh"
+                      }
+                      attempts {
+                        operation: "offline"
+                        block: 9
+                        begin { seconds: 980 }
+                        duration { seconds: 1 }
+                        pid: 253
+                        comm: "sh"
+                      }
+                    )pb"),
+                    kNow);
+  EXPECT_THAT(text, testing::HasSubstr(
+                        "udevd(77)\n          right after another asker, "
+                        "sh(251): offline\n"));
+  EXPECT_EQ(text.find("right after"), text.rfind("right after"));
+}
+
 }  // namespace
 }  // namespace pinwatch

@@ -95,6 +95,38 @@ TEST_F(OfflineCommand, OnCtrlCTheHolderOfThePageInTheWayIsNamed) {
   FAIL() << "no block with a held page let itself be tried";
 }
 
+TEST_F(OfflineCommand, AnAskerWhoHadToWaitForAnotherIsPointedOut) {
+  std::vector<std::unique_ptr<Workload>> ballast;
+  for (int i = 0; i < 7; ++i) {
+    auto holder = std::make_unique<Workload>(std::vector<std::string>{
+        "hold-vmsplice", "--pages", "1", "--references", "1"});
+    const uint64_t block = holder->pfns()[0] / BlockPages();
+    const std::vector<std::string> argv = {"memory-block", "offline",
+                                           std::to_string(block)};
+    Process first(argv);
+    if (first.Wait(seconds(3))) {
+      ballast.push_back(std::move(holder));
+      ballast.push_back(std::make_unique<Workload>(std::vector<std::string>{
+          "lock-memory", "--pages", std::to_string(BlockPages() / 2 + 1)}));
+      continue;
+    }
+    Process second(argv);
+    EXPECT_FALSE(second.Wait(seconds(2)));
+    first.Signal(SIGTERM);
+    EXPECT_EQ(first.Wait(kOfflineTimeout), 1);
+    const int pid = Json::parse(first.ReadLine(kOfflineTimeout)).at("pid");
+    EXPECT_TRUE(Eventually(kOfflineTimeout, [&] {
+      return Has(Ask({"pinwatch", "attempts"}),
+                 "right after another asker, memory-block(" +
+                     std::to_string(pid) + ")");
+    })) << Ask({"pinwatch", "attempts"});
+    second.Signal(SIGTERM);
+    EXPECT_EQ(second.Wait(kOfflineTimeout), 1);
+    return;
+  }
+  FAIL() << "no block with a held page let itself be tried";
+}
+
 TEST_F(OfflineCommand, OnlyRootMay) {
   for (const Block& block : ReadBlocks()) {
     if (block.state != "online" || block.zone != "Movable") continue;
