@@ -35,11 +35,26 @@ static __always_inline __u64 vmemmap_start(void)
 /* A field of a struct page that lies in one of our own buffers. */
 #define FIELD(type, page, field) (*(type *)((page) + bpf_core_field_offset(field)))
 
+/*
+ * The same where another kernel has another field instead: the compiler is kept
+ * from asking for an offset before it is known that the field exists, and from
+ * making one load, with the offset in a register, of two.
+ */
+#define FIELD_IF_THERE(type, page, field)                                                          \
+	({                                                                                         \
+		type value;                                                                        \
+                                                                                                   \
+		barrier();                                                                         \
+		value = FIELD(type, page, field);                                                  \
+		barrier_var(value);                                                                \
+		value;                                                                             \
+	})
+
 static __always_inline __u64 page_flags(const char *page)
 {
 	if (bpf_core_field_exists(((struct page___v6_18 *)0)->flags.f))
-		return FIELD(__u64, page, ((struct page___v6_18 *)0)->flags.f);
-	return FIELD(__u64, page, ((struct page *)0)->flags);
+		return FIELD_IF_THERE(__u64, page, ((struct page___v6_18 *)0)->flags.f);
+	return FIELD_IF_THERE(__u64, page, ((struct page *)0)->flags);
 }
 
 static __always_inline __u32 compound_head_offset(void)
@@ -51,7 +66,9 @@ static __always_inline __u32 compound_head_offset(void)
 
 static __always_inline __u64 compound_head_of(const char *page)
 {
-	return *(__u64 *)(page + compound_head_offset());
+	if (bpf_core_field_exists(((struct page___v7_0 *)0)->compound_info))
+		return FIELD_IF_THERE(__u64, page, ((struct page___v7_0 *)0)->compound_info);
+	return FIELD_IF_THERE(__u64, page, ((struct page *)0)->compound_head);
 }
 
 /* Slab is a page type from Linux v6.12 on. */

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <functional>
+#include <numeric>
 
 namespace pinwatch {
 namespace {
@@ -56,15 +57,12 @@ void Replace(T& slot, T expected, T desired) {
   std::atomic_ref<T>(slot).compare_exchange_strong(expected, desired);
 }
 
-// Most memory has no claims: what has none is left empty. Each word is read
+// Most memory has no claims: what has none leaves `to` empty. Each word is read
 // whole, whoever writes to it meanwhile.
 template <typename T>
 void CopyUnlessEmpty(const T* from, size_t size, std::vector<T>& to) {
-  to.resize(size);
-  std::memcpy(to.data(), from, size * sizeof(T));
-  T any = 0;
-  for (const T word : to) any |= word;
-  if (!any) to.clear();
+  if (std::reduce(from, from + size, T{0}, std::bit_or<>()))
+    to.assign(from, from + size);
 }
 
 page_class ClassOf(const census_page& page) {
