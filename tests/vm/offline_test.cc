@@ -114,11 +114,17 @@ TEST_F(OfflineCommand, AnAskerWhoHadToWaitForAnotherIsPointedOut) {
     EXPECT_FALSE(second.Wait(seconds(2)));
     first.Signal(SIGTERM);
     EXPECT_EQ(first.Wait(kOfflineTimeout), 1);
-    const int pid = Json::parse(first.ReadLine(kOfflineTimeout)).at("pid");
     EXPECT_TRUE(Eventually(kOfflineTimeout, [&] {
-      return Has(Ask({"pinwatch", "attempts"}),
+      const Json attempts =
+          Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}))
+              .at("attempts");
+      const Json& late = attempts.at(0);
+      const Json& early = attempts.at(1);
+      return late.at("block") == block && late.at("running") == true &&
+             early.at("block") == block && early.at("outcome") == "EINTR" &&
+             Has(Ask({"pinwatch", "attempts"}),
                  "right after another asker, memory-block(" +
-                     std::to_string(pid) + ")");
+                     std::to_string(early.at("pid").get<int>()) + ")");
     })) << Ask({"pinwatch", "attempts"});
     second.Signal(SIGTERM);
     EXPECT_EQ(second.Wait(kOfflineTimeout), 1);
