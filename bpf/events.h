@@ -275,7 +275,10 @@ ASSERT_LAYOUT(struct pipe_page, 40);
  */
 #define PINWATCH_TICKS 511
 #define PINWATCH_VINTAGES 512
-#define PINWATCH_MAX_OWNERS 16384 /* indexes are 1 to this */
+#define PINWATCH_MAX_OWNERS 131072 /* indexes are 1 to this */
+
+/* Owners and errors that failed calls are counted by. */
+#define PINWATCH_MAX_OWNER_ERRORS 16384
 
 /* Long-term claims of one section's pages, by the low bits of the pfn. */
 #define PINWATCH_CHUNK_PAGES 32768

@@ -55,8 +55,11 @@ __u32 pin_epoch; /* counts these seconds */
 __u32 pin_tick;
 __u64 pin_now_ns;
 
-/* By owner's index. */
-struct pin_activity pin_activity[PINWATCH_MAX_OWNERS + 1];
+/*
+ * By owner's index, set when pin_activity has changed: the daemon takes it back
+ * before it reads, and so reads no more than what has.
+ */
+__u8 activity_changed[PINWATCH_MAX_OWNERS + 8] __attribute__((aligned(8)));
 
 /*
  * Where a call notes its begin, by task and door. The daemon clears it when it
@@ -64,8 +67,11 @@ struct pin_activity pin_activity[PINWATCH_MAX_OWNERS + 1];
  */
 struct pin_begin pin_begins[PINWATCH_PIN_BEGINS];
 
-/* Counts owners, so that the daemon need not read pin_owners in vain. */
-__u64 owners_made;
+/* New owners that pin_news had no room for: the daemon reads pin_owners instead. */
+__u64 news_lost;
+
+/* The daemon's alone: indexes up to this are, or were, in free_owners. */
+__u32 owners_filled;
 
 /* Changed by the daemon when it takes indexes back: those noted before are void. */
 __u32 owners_generation;
@@ -81,6 +87,18 @@ struct {
 	__type(key, __u32);
 	__type(value, struct pin_totals);
 } pin_totals SEC(".maps");
+
+/*
+ * By owner's index. The daemon makes the tables of owners as large as they are to
+ * be: this one takes its memory at once, the hashes only that of their buckets.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PINWATCH_MAX_OWNERS + 1);
+	__type(key, __u32);
+	__type(value, struct pin_activity);
+} pin_activity SEC(".maps");
 
 /* Indexes that no owner has: filled by the daemon. */
 struct {
@@ -108,16 +126,16 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PINWATCH_MAX_OWNERS);
+	__uint(max_entries, PINWATCH_MAX_OWNER_ERRORS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pin_error_key);
 	__type(value, __u64);
 } pin_errors SEC(".maps");
 
-/* Tells the daemon at once of a new owner: the process may not live long. */
+/* Tells the daemon at once of a new owner, by key: the process may not live long. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 65536);
 } pin_news SEC(".maps");
 
 struct chunk_map {
@@ -374,10 +392,11 @@ static __always_inline __u64 remote_leader(__u64 mm, const struct caller *caller
 	return leader;
 }
 
-static __always_inline struct pin_activity *activity_of(__u32 index)
+static __always_inline void note_change(__u32 index)
 {
 	barrier_var(index);
-	return &pin_activity[index <= PINWATCH_MAX_OWNERS ? index : 0];
+	if (index <= PINWATCH_MAX_OWNERS)
+		*(volatile __u8 *)&activity_changed[index] = 1;
 }
 
 /* Gives a new owner an index; 0 when there is no room. */
@@ -385,6 +404,7 @@ static __always_inline __u32 intern(const struct pin_call *call, const struct pi
 				    __u64 leader, const struct caller *caller, struct scratch *work)
 {
 	struct pin_owner *owner = &work->owner;
+	struct pin_activity *activity;
 	__u32 index = 0;
 
 	if (bpf_map_pop_elem(&free_owners, &index))
@@ -401,15 +421,17 @@ static __always_inline __u32 intern(const struct pin_call *call, const struct pi
 	}
 	bpf_get_stack(call->ctx, owner->kernel_stack, sizeof(owner->kernel_stack), 0);
 	bpf_get_stack(call->ctx, owner->user_stack, sizeof(owner->user_stack), BPF_F_USER_STACK);
-	*activity_of(index) = (struct pin_activity){};
+	activity = bpf_map_lookup_elem(&pin_activity, &index);
+	if (activity)
+		__builtin_memset(activity, 0, sizeof(*activity));
 	if (bpf_map_update_elem(&pin_owners, key, owner, BPF_NOEXIST)) {
 		/* Another thread of the process was faster, or the table is full. */
 		bpf_map_push_elem(&free_owners, &index, 0);
 		owner = bpf_map_lookup_elem(&pin_owners, key);
 		return owner ? owner->index : 0;
 	}
-	__sync_fetch_and_add(&owners_made, 1);
-	bpf_ringbuf_output(&pin_news, &index, sizeof(index), 0);
+	if (bpf_ringbuf_output(&pin_news, (void *)key, sizeof(*key), 0))
+		__sync_fetch_and_add(&news_lost, 1);
 	return index;
 }
 
@@ -476,9 +498,11 @@ static __always_inline bool note_error(__u32 owner, __u32 error)
 static __always_inline void note_call(const struct pin_call *call, struct scratch *work,
 				      struct pin_totals *totals, __u32 owner, __u64 now)
 {
-	struct pin_activity *activity = activity_of(owner);
+	struct pin_activity *activity = bpf_map_lookup_elem(&pin_activity, &owner);
 	const struct measure *measure = &call->measure;
 
+	if (!activity)
+		return;
 	activity->last_ns = now;
 	__sync_fetch_and_add(&activity->asked_pages, call->asked_pages);
 	if (call->nr_pages) {
@@ -492,15 +516,16 @@ static __always_inline void note_call(const struct pin_call *call, struct scratc
 	} else if (call->nr_pages < call->asked_pages) {
 		__sync_fetch_and_add(&activity->partial_calls, 1);
 	}
-	if (!measure->taken)
-		return;
-	__sync_fetch_and_add(&activity->measured_calls, 1);
-	__sync_fetch_and_add(&activity->measured_ns, measure->ns);
-	if (measure->minor_faults)
-		__sync_fetch_and_add(&activity->minor_faults, measure->minor_faults);
-	if (measure->major_faults)
-		__sync_fetch_and_add(&activity->major_faults, measure->major_faults);
-	note_latency(work, owner, measure->ns);
+	if (measure->taken) {
+		__sync_fetch_and_add(&activity->measured_calls, 1);
+		__sync_fetch_and_add(&activity->measured_ns, measure->ns);
+		if (measure->minor_faults)
+			__sync_fetch_and_add(&activity->minor_faults, measure->minor_faults);
+		if (measure->major_faults)
+			__sync_fetch_and_add(&activity->major_faults, measure->major_faults);
+		note_latency(work, owner, measure->ns);
+	}
+	note_change(owner);
 }
 
 /* The index of the call's owner; 0 when there is no room for one more. */

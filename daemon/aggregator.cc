@@ -108,9 +108,9 @@ std::vector<Process> ProcessesOf(const std::vector<uint32_t>& owners,
                                  const OwnerBook& book) {
   std::vector<Process> processes;
   for (const uint32_t id : owners) {
-    const auto owner = book.owners().find(id);
-    if (owner == book.owners().end()) continue;
-    const Process& process = owner->second.process;
+    const PinOwner* owner = book.Find(id);
+    if (!owner) continue;
+    const Process& process = owner->process;
     // One process may own pins of several call sites.
     if (std::ranges::none_of(processes, [&](const Process& other) {
           return other.pid == process.pid &&
@@ -126,9 +126,9 @@ const char* PinnedHow(const std::vector<uint32_t>& owners,
                       const OwnerBook& book) {
   size_t long_term = 0;
   for (const uint32_t id : owners) {
-    const auto owner = book.owners().find(id);
-    if (owner == book.owners().end()) return "pinned";
-    long_term += owner->second.long_term;
+    const PinOwner* owner = book.Find(id);
+    if (!owner) return "pinned";
+    long_term += owner->long_term;
   }
   if (owners.empty()) return "pinned";
   if (long_term == owners.size()) return "pinned_long_term";
@@ -218,7 +218,7 @@ void Aggregator::AddLook(BlockLook look) {
   totals_.steps += look.steps;
   totals_.cpu_ns += look.cpu_ns;
   for (const ZoneLook& zone : look.zones)
-    for (const census_cell& cell : zone.cells)
+    for (const auto& [migratetype, cell] : zone.cells)
       for (uint64_t pages : cell.pages) totals_.pages += pages;
   NoteUnclaimed(look);
   NoteBlockers(look);
@@ -233,8 +233,7 @@ void Aggregator::KeepVerdict(const BlockLook& look) {
   verdicts_.SetEvidence(look.block_id, EvidenceOf(look, Rules(look.time)));
   for (const PinGroup& group : look.pins)
     for (const Claim& claim : group.claims)
-      if (!owner_book_.owners().count(claim.owner))
-        unsettled_.insert(look.block_id);
+      if (!owner_book_.Find(claim.owner)) unsettled_.insert(look.block_id);
 }
 
 void Aggregator::SettleVerdicts() {
@@ -261,6 +260,7 @@ void Aggregator::NoteUnclaimed(BlockLook& look) {
   unclaimed_ += folios.size();
   if (folios == before) return;
   unclaimed_changed_ = true;
+  ++inference_version_;
   for (const UnclaimedFolio& folio : before)
     if (!std::ranges::binary_search(folios, folio.pfn, {},
                                     &UnclaimedFolio::pfn))
@@ -290,6 +290,7 @@ uint64_t Aggregator::CountUnsearched() const {
 
 void Aggregator::SetInference(Inference inference) {
   inference_ = std::move(inference);
+  ++inference_version_;
   ++inference_totals_.searches;
   inference_totals_.pages_read += inference_.pages_read;
   inference_totals_.candidates = inference_.candidates.size();
@@ -299,6 +300,7 @@ void Aggregator::SetInference(Inference inference) {
 
 void Aggregator::SetCandidateEnded(size_t candidate) {
   inference_.candidates[candidate].holder.process.ended = true;
+  ++inference_version_;
   unclaimed_changed_ = true;
 }
 
@@ -319,7 +321,7 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   gaps_.short_term_losses = short_term_losses;
   claims_ = now;
   call_book_.Add(std::move(reading.calls));
-  return owner_book_.Update(reading.owners);
+  return owner_book_.Update(std::move(reading.owners));
 }
 
 ClaimGaps Aggregator::claim_gaps() const {
@@ -695,9 +697,13 @@ Zone Aggregator::BuildZone(Zone zone) const {
   return zone;
 }
 
+const ClaimGaps& Aggregator::GapsNow() const {
+  return paused_since_ || misses_doors_ ? kAllOfTime : gaps_;
+}
+
 HoldingRules Aggregator::Rules(Timestamp now) const {
   return {.book = owner_book_,
-          .gaps = paused_since_ || misses_doors_ ? kAllOfTime : gaps_,
+          .gaps = GapsNow(),
           .zone_name = [this](unsigned zone) { return ZoneName(zone); },
           .is_pinless = [this](int nid) { return OutstandingOf(nid) == 0u; },
           .overdue_ns = pin_rules_.overdue_ns,
@@ -766,8 +772,8 @@ OfflinePlan Aggregator::Plan(const PlanQuery& query, Timestamp now) {
   const HoldingRules rules = Rules(now);
   std::set<uint32_t> stopped;
   if (query.stopped)
-    for (const auto& [id, owner] : owner_book_.owners())
-      if (IsOf(owner.process, *query.stopped)) stopped.insert(id);
+    for (const PinOwner& owner : owner_book_.owners())
+      if (IsOf(owner.process, *query.stopped)) stopped.insert(owner.id);
   PlanBasis basis{.blocks = {},
                   .block_size_bytes = blocks_.block_size_bytes,
                   .free_pages = host.free_pages};
@@ -806,7 +812,7 @@ void Aggregator::NameOwners(OfflinePlan& plan, Timestamp now) const {
     for (const auto& [id, held] : holdings.by_owner) block.owners.push_back(id);
     AddHoldings(look, rules, all);
   }
-  plan.owners = OwnersWith(all, owner_book_, /*only_holders=*/true);
+  plan.owners = HoldersOf(all, owner_book_);
 }
 
 absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
@@ -823,13 +829,17 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     report.look = look->time;
     const HoldingRules rules = Rules(now);
     evidence = EvidenceOf(*look, rules);
-    for (const ZoneLook& zone : look->zones)
-      for (MigratetypePages& pages : BuildMigratetypes(zone.nid, zone.cells))
+    for (const ZoneLook& zone : look->zones) {
+      Cells cells{};
+      for (const auto& [migratetype, cell] : zone.cells)
+        cells.at(migratetype) = cell;
+      for (MigratetypePages& pages : BuildMigratetypes(zone.nid, cells))
         report.migratetypes.push_back(std::move(pages));
+    }
     Holdings holdings;
     AddHoldings(*look, rules, holdings);
     report.attributions = std::move(holdings.attributions);
-    report.owners = OwnersWith(holdings, owner_book_, true);
+    report.owners = HoldersOf(holdings, owner_book_);
     report.inferred = InferredHolders(holdings, rules);
     report.blockers = BlockersOf(*look, rules);
   }
@@ -855,10 +865,10 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   const ZoneLook& zone = look->zones.front();
   report.nid = zone.nid;
   report.zone = ZoneName(zone.zone);
-  for (size_t m = 0; m < zone.cells.size(); ++m)
+  for (const auto& [migratetype, cell] : zone.cells)
     for (int c = 0; c < NR_PAGE_CLASSES; ++c)
-      if (zone.cells[m].pages[c]) {
-        report.migratetype = MigratetypeName(m);
+      if (cell.pages[c]) {
+        report.migratetype = MigratetypeName(migratetype);
         report.page = static_cast<page_class>(c);
       }
   if (look->listed.empty()) return report;
@@ -878,8 +888,60 @@ absl::StatusOr<PageReport> Aggregator::ExplainPage(
   if (!holdings.attributions.empty())
     report.attribution = holdings.attributions.front();
   report.inferred = InferredHolders(holdings, rules);
-  report.owners = OwnersWith(holdings, owner_book_, true);
+  report.owners = HoldersOf(holdings, owner_book_);
   return report;
+}
+
+Aggregator::Basis Aggregator::BasisNow() const {
+  const ClaimGaps& gaps = GapsNow();
+  Basis basis{.pins_version = looks_.pins_version(),
+              .owners_version = owner_book_.version(),
+              .inference_version = inference_version_,
+              .long_term_gap_ns = gaps.long_term_ns,
+              .short_term_gap_ns = gaps.short_term_ns,
+              .pinless_nids = {}};
+  for (const auto& [nid, node] : nodes_)
+    if (OutstandingOf(nid) == 0u) basis.pinless_nids.push_back(nid);
+  return basis;
+}
+
+// A host may have many owners: mostly nothing has changed since the last time.
+void Aggregator::UpdateHoldings(Timestamp now) {
+  Basis basis = BasisNow();
+  if (basis_ == basis && now.monotonic_ns < holdings_.valid_until_ns) return;
+  basis_ = std::move(basis);
+  holdings_ = {};
+  const HoldingRules rules = Rules(now);
+  for (const uint64_t id : looks_.with_pins())
+    AddHoldings(*looks_.Find(id), rules, holdings_);
+  for (const uint32_t id :
+       owner_book_.SetHoldings(std::exchange(holdings_.by_owner, {})))
+    growth_watch_.Update(*owner_book_.Find(id), now);
+  std::set<uint32_t> pids;
+  for (const PinOwner& owner : owner_book_.owners())
+    if (!owner.holdings.empty()) pids.insert(owner.process.pid);
+  claiming_processes_ = pids.size();
+}
+
+void Aggregator::UpdateGrowth(Timestamp now) {
+  const auto suspects = growth_watch_.Suspects(now);
+  for (const uint32_t id : std::exchange(suspects_, {}))
+    if (!suspects.count(id)) owner_book_.SetGrowth(id, std::nullopt);
+  for (const auto& [id, growth] : suspects) {
+    owner_book_.SetGrowth(id, growth);
+    if (growth) suspects_.insert(id);
+  }
+}
+
+void Aggregator::ForgetOwners(const std::vector<uint32_t>& ids) {
+  owner_book_.Forget(ids);
+  for (const uint32_t id : ids) growth_watch_.Forget(id);
+}
+
+bool Aggregator::HavePinsMovedSince(int64_t monotonic_ns) const {
+  return nodes_.empty() || std::ranges::any_of(nodes_, [&](const auto& node) {
+           return node.second.unchanged_since.monotonic_ns > monotonic_ns;
+         });
 }
 
 Snapshot Aggregator::Build(Timestamp now) {
@@ -910,16 +972,14 @@ Snapshot Aggregator::Build(Timestamp now) {
   for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, now));
   for (const Zone& zone : zones_) snapshot.zones.push_back(BuildZone(zone));
   if (claims_) {
-    Holdings holdings;
-    const HoldingRules rules = Rules(now);
-    for (const uint64_t id : looks_.with_pins())
-      AddHoldings(*looks_.Find(id), rules, holdings);
-    snapshot.owners = OwnersWith(holdings, owner_book_, false);
-    growth_watch_.Update(snapshot.owners, now);
-    snapshot.attributions = std::move(holdings.attributions);
-    snapshot.pin_kinds = std::move(holdings.kinds);
+    UpdateHoldings(now);
+    UpdateGrowth(now);
+    snapshot.owners = owner_book_.owners();
+    snapshot.claiming_processes = claiming_processes_;
+    snapshot.attributions = holdings_.attributions;
+    snapshot.pin_kinds = KindsAt(holdings_, now);
     snapshot.calls = call_book_.AddUp(owner_book_);
-    snapshot.inferred = InferredHolders(holdings, rules);
+    snapshot.inferred = InferredHolders(holdings_, Rules(now));
     if (pin_rules_.infer_holders) {
       snapshot.inference = inference_totals_;
       snapshot.inference->unclaimed_left_out = CountUnsearched();

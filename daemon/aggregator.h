@@ -61,6 +61,8 @@ class Aggregator {
   // The result are owners that are new: add them to owner_book().
   std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);
   OwnerBook& owner_book() { return owner_book_; }
+  // The source has forgotten them.
+  void ForgetOwners(const std::vector<uint32_t>& ids);
   // For who takes the claims over: he does not know what is missed now.
   ClaimGaps claim_gaps() const;
 
@@ -145,6 +147,9 @@ class Aggregator {
   }
   size_t nr_online_blocks() const { return looks_.nr_blocks(); }
 
+  // Whether pins were taken or given back since then, or that is not known.
+  bool HavePinsMovedSince(int64_t monotonic_ns) const;
+
   // Pages of a memory block; 0 where there are none.
   uint64_t block_pages() const;
 
@@ -158,6 +163,18 @@ class Aggregator {
     Timestamp last_read;
     std::optional<int64_t> drift_references;
     Timestamp drift_time;
+  };
+
+  // What attribution goes by: as long as it is the same, so are holdings_.
+  struct Basis {
+    uint64_t pins_version = 0;
+    uint64_t owners_version = 0;
+    uint64_t inference_version = 0;
+    int64_t long_term_gap_ns = 0;
+    int64_t short_term_gap_ns = 0;
+    std::vector<int> pinless_nids;
+
+    bool operator==(const Basis&) const = default;
   };
 
   using Cells = Looks::Cells;
@@ -182,7 +199,11 @@ class Aggregator {
   std::vector<MigratetypePages> BuildMigratetypes(int nid,
                                                   const Cells& cells) const;
 
+  const ClaimGaps& GapsNow() const;
   HoldingRules Rules(Timestamp now) const;
+  Basis BasisNow() const;
+  void UpdateHoldings(Timestamp now);
+  void UpdateGrowth(Timestamp now);
   bool MovesLongTermPins() const;
   HostState HostStateNow() const;
   BlockVerdict JudgeBlock(const MemoryBlock& block,
@@ -224,11 +245,16 @@ class Aggregator {
   ClaimGaps gaps_;
   Inference inference_;
   InferenceTotals inference_totals_;
-  uint64_t unclaimed_ = 0;  // folios in looks_
+  uint64_t inference_version_ = 0;  // rises when it says something else
+  uint64_t unclaimed_ = 0;          // folios in looks_
   bool unclaimed_changed_ = true;
   bool misses_doors_ = false;  // some long-term pins leave no claim at all
   GovernorState governor_;
   GrowthWatch growth_watch_;
+  std::set<uint32_t> suspects_;  // owners that are told to grow
+  std::optional<Basis> basis_;
+  Holdings holdings_;  // of all looks; those by owner are in the book
+  uint64_t claiming_processes_ = 0;
   std::optional<Timestamp> paused_since_;
   int64_t paused_ns_ = 0;  // of pauses that have ended
   // By first section and time of begin: what kept running attempts up.

@@ -6,10 +6,6 @@
 namespace pinwatch {
 namespace {
 
-// A short-term pin has been released after this long, unless nobody else can be
-// the reason that the page is pinned.
-constexpr int64_t kShortTermNs = 2'000'000'000;
-
 std::vector<uint32_t> OwnersOf(const std::vector<Claim>& claims) {
   std::vector<uint32_t> owners;
   for (const Claim& claim : claims) owners.push_back(claim.owner);

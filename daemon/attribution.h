@@ -19,6 +19,10 @@ struct Attribution {
   std::vector<uint32_t> owners;
 };
 
+// A short-term pin has been released after this long, unless nobody else can be
+// the reason that the page is pinned.
+inline constexpr int64_t kShortTermNs = 2'000'000'000;
+
 enum class OwnerState { kAlive, kEnded, kUnknown };
 
 // The rules are those of docs/architecture.md. `now_ns` is CLOCK_MONOTONIC.

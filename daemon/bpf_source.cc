@@ -44,8 +44,10 @@ void AddResult(const census_result& from, BlockLook& to) {
   if (zone == to.zones.end())
     zone = to.zones.insert(
         zone, {.nid = static_cast<int>(from.nid), .zone = from.zone});
-  for (size_t m = 0; m < zone->cells.size(); ++m)
-    Add(from.cells[m], zone->cells[m]);
+  for (size_t m = 0; m < std::size(from.cells); ++m)
+    if (std::ranges::any_of(from.cells[m].pages,
+                            [](uint64_t pages) { return pages > 0; }))
+      Add(from.cells[m], zone->cells[m]);
 }
 
 Fact MakeFact(std::string name, std::string source,
@@ -302,8 +304,10 @@ void BpfSource::ForgetClaimsOutside(
   pins_->DeleteDeadRuns();
 }
 
-void BpfSource::ForgetOwners(const std::vector<uint32_t>& ended) {
-  if (pins_) pins_->ForgetOwners(ended);
+std::vector<uint32_t> BpfSource::ForgetOwners(
+    const std::vector<uint32_t>& ended) {
+  if (pins_) return pins_->ForgetOwners(ended);
+  return {};
 }
 
 void BpfSource::KeepGaps(const ClaimGaps& gaps) {

@@ -47,7 +47,8 @@ class BpfSource : public Source {
   void ForgetClaimsOutside(
       const std::function<bool(uint64_t pfn)>& is_looked_at,
       Timestamp now) override;
-  void ForgetOwners(const std::vector<uint32_t>& ended) override;
+  std::vector<uint32_t> ForgetOwners(
+      const std::vector<uint32_t>& ended) override;
   absl::Status Govern(const GovernorState& state) override;
   void KeepGaps(const ClaimGaps& gaps) override;
   absl::Status DetachHooks() override;

@@ -12,9 +12,8 @@ void CallBook::Add(std::vector<OwnerCalls> calls) {
 
 std::vector<SubsystemCalls> CallBook::AddUp(const OwnerBook& owners) {
   for (const OwnerCalls& calls : pending_) {
-    const auto owner = owners.owners().find(calls.owner);
-    const bool known = owner != owners.owners().end();
-    totals_[{known ? owner->second.subsystem : "unknown", calls.long_term}] +=
+    const PinOwner* owner = owners.Find(calls.owner);
+    totals_[{owner ? owner->subsystem : "unknown", calls.long_term}] +=
         calls.calls;
   }
   pending_.clear();

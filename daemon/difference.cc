@@ -13,7 +13,6 @@ namespace {
 // What tells elements of one kind apart.
 auto Key(const Node& node) { return node.nid; }
 auto Key(const Zone& zone) { return std::tie(zone.nid, zone.name); }
-auto Key(const PinOwner& owner) { return owner.id; }
 auto Key(const HotplugAttempt& attempt) {
   return std::tie(attempt.begin.monotonic_ns, attempt.tid, attempt.block_id,
                   attempt.operation);
@@ -104,6 +103,26 @@ std::vector<T> ChangedOrGone(const std::vector<T>& from,
   return changed;
 }
 
+// Both are by id, and mostly share their owners.
+void AddOwners(const OwnerList& from, const OwnerList& to,
+               Difference& difference) {
+  auto before = from.all().begin();
+  const auto end = from.all().end();
+  for (const auto& owner : to.all()) {
+    for (; before != end && (*before)->id < owner->id; ++before)
+      difference.owners_gone.push_back((*before)->id);
+    if (before == end || (*before)->id != owner->id) {
+      difference.owners.push_back(*owner);
+      continue;
+    }
+    if (*before != owner && **before != *owner)
+      difference.owners.push_back(*owner);
+    ++before;
+  }
+  for (; before != end; ++before)
+    difference.owners_gone.push_back((*before)->id);
+}
+
 }  // namespace
 
 bool Difference::empty() const {
@@ -120,7 +139,6 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .time = to.time,
       .nodes = Changed(from.nodes, to.nodes),
       .zones = Changed(from.zones, to.zones),
-      .owners = Changed(from.owners, to.owners),
       .attempts = Changed(from.attempts, to.attempts),
       .migrations = Changed(from.migrations, to.migrations),
       .calls = Changed(from.calls, to.calls),
@@ -139,8 +157,7 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
     difference.pin_kinds.push_back({.nid = kinds.nid, .zone = kinds.zone});
   for (const Node& node : Gone(from.nodes, to.nodes))
     difference.nodes_gone.push_back(node.nid);
-  for (const PinOwner& owner : Gone(from.owners, to.owners))
-    difference.owners_gone.push_back(owner.id);
+  AddOwners(from.owners, to.owners, difference);
   return difference;
 }
 

@@ -21,6 +21,15 @@ constexpr int kPatience = 3;
 constexpr int64_t kCalmForNs = 60'000'000'000;
 constexpr int64_t kMostOffNs = 3'600'000'000'000;
 
+// Short-term calls since the reading before.
+std::map<std::string, uint64_t> CallsByDoor(
+    const std::vector<OwnerCalls>& calls) {
+  std::map<std::string, uint64_t> by_door;
+  for (const OwnerCalls& made : calls)
+    if (!made.long_term) by_door[made.door] += made.calls.calls;
+  return by_door;
+}
+
 }  // namespace
 
 Governor::Load Governor::LoadOf(const ClaimTotals& from, const ClaimTotals& to,
@@ -36,23 +45,6 @@ Governor::Load Governor::LoadOf(const ClaimTotals& from, const ClaimTotals& to,
   state_.cost_seconds += ns / 1e9;
   return {.calls_per_second = calls / seconds,
           .cpu_share = ns / 1e9 / seconds / budget_.cpus};
-}
-
-std::map<std::string, uint64_t> Governor::CallsByDoor(
-    const std::vector<OwnerReading>& owners) {
-  std::map<std::string, uint64_t> by_door;
-  std::map<uint32_t, uint64_t> still;
-  for (const OwnerReading& owner : owners) {
-    if (owner.long_term) continue;
-    const auto known = calls_.find(owner.index);
-    const uint64_t before =
-        known != calls_.end() && known->second <= owner.calls ? known->second
-                                                              : 0;
-    by_door[owner.door] += owner.calls - before;
-    still[owner.index] = owner.calls;
-  }
-  calls_ = std::move(still);
-  return by_door;
 }
 
 bool Governor::IsOver(const Load& load, double share_of_budget) const {
@@ -86,7 +78,7 @@ void Governor::LetGo(const std::map<std::string, uint64_t>& calls_by_door,
 
 const GovernorState& Governor::Update(const ClaimReading& reading,
                                       Timestamp now) {
-  const auto by_door = CallsByDoor(reading.owners);
+  const auto by_door = CallsByDoor(reading.calls);
   if (!totals_) {
     totals_ = reading.totals;
     time_ = calm_from_ = now;
@@ -129,7 +121,6 @@ void Governor::StayOff(const GovernorState& state) {
 void Governor::Reset(Timestamp now) {
   if (state_.stage != GovernorStage::kAll) Enter(GovernorStage::kAll, now);
   totals_.reset();
-  calls_.clear();
   off_for_ns_ = 0;
 }
 

@@ -46,9 +46,6 @@ class Governor {
   };
 
   Load LoadOf(const ClaimTotals& from, const ClaimTotals& to, double seconds);
-  // By door: short-term calls since the reading before.
-  std::map<std::string, uint64_t> CallsByDoor(
-      const std::vector<OwnerReading>& owners);
   bool IsOver(const Load& load, double share_of_budget) const;
   void LetGo(const std::map<std::string, uint64_t>& calls_by_door,
              Timestamp now);
@@ -58,10 +55,9 @@ class Governor {
   GovernorState state_;
   std::optional<ClaimTotals> totals_;
   Timestamp time_;
-  std::map<uint32_t, uint64_t> calls_;  // by owner
-  int over_ = 0;                        // readings in a row beyond the budget
-  Timestamp calm_from_;                 // below half of the budget since then
-  int64_t off_for_ns_ = 0;              // 0: not tried since it was calm
+  int over_ = 0;            // readings in a row beyond the budget
+  Timestamp calm_from_;     // below half of the budget since then
+  int64_t off_for_ns_ = 0;  // 0: not tried since it was calm
 };
 
 }  // namespace pinwatch

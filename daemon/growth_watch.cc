@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/growth_watch.h"
 
-#include <utility>
-
 namespace pinwatch {
 namespace {
 
@@ -29,29 +27,46 @@ bool GrowthWatch::IsSuspect(const History& history, Timestamp now) const {
          !is_recent(history.growth.since) && is_recent(history.last_rise);
 }
 
-void GrowthWatch::Update(std::vector<PinOwner>& owners, Timestamp now) {
-  std::map<uint32_t, History> still;
-  for (PinOwner& owner : owners) {
-    const uint64_t pages = HeldBy(owner);
-    if (!owner.long_term || pages == 0) continue;
-    const auto known = histories_.find(owner.id);
-    History history{.growth = {.since = now, .from_pages = pages},
-                    .pages = pages,
-                    .calls = owner.calls};
-    if (known != histories_.end() && pages >= known->second.pages) {
-      history = known->second;
-      // Looks find out about one large call bit by bit.
-      if (pages > history.pages && owner.calls > history.calls) {
-        ++history.growth.rises;
-        history.calls = owner.calls;
-        history.last_rise = now;
-      }
-      history.pages = pages;
-    }
-    if (IsSuspect(history, now)) owner.growth = history.growth;
-    still.emplace(owner.id, history);
+void GrowthWatch::Update(const PinOwner& owner, Timestamp now) {
+  const uint64_t pages = HeldBy(owner);
+  if (!owner.long_term || pages == 0) return Forget(owner.id);
+  const auto known = histories_.find(owner.id);
+  if (known == histories_.end() || pages < known->second.pages) {
+    Forget(owner.id);
+    histories_[owner.id] = {.growth = {.since = now, .from_pages = pages},
+                            .pages = pages,
+                            .calls = owner.calls};
+    return;
   }
-  histories_ = std::move(still);
+  History& history = known->second;
+  // Looks find out about one large call bit by bit.
+  if (pages > history.pages && owner.calls > history.calls) {
+    history.calls = owner.calls;
+    history.last_rise = now;
+    if (++history.growth.rises >= kMinRises) growing_.insert(owner.id);
+  }
+  history.pages = pages;
+}
+
+void GrowthWatch::Forget(uint32_t owner) {
+  histories_.erase(owner);
+  growing_.erase(owner);
+}
+
+void GrowthWatch::Clear() {
+  histories_.clear();
+  growing_.clear();
+}
+
+std::map<uint32_t, std::optional<PinGrowth>> GrowthWatch::Suspects(
+    Timestamp now) const {
+  std::map<uint32_t, std::optional<PinGrowth>> suspects;
+  for (const uint32_t id : growing_) {
+    const History& history = histories_.at(id);
+    suspects[id];
+    if (IsSuspect(history, now)) suspects[id] = history.growth;
+  }
+  return suspects;
 }
 
 }  // namespace pinwatch

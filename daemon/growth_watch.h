@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <vector>
+#include <set>
 
 #include "daemon/snapshot.h"
 
@@ -19,12 +19,16 @@ class GrowthWatch {
   explicit GrowthWatch(int64_t suspect_after_ns)
       : suspect_after_ns_(suspect_after_ns) {}
 
-  // Takes what each of the owners holds by the last looks, and notes in those
-  // who are suspected why. Owners that are missing are forgotten.
-  void Update(std::vector<PinOwner>& owners, Timestamp now);
+  // Takes what the owner holds by the last looks, whenever that has changed.
+  void Update(const PinOwner& owner, Timestamp now);
+  void Forget(uint32_t owner);
+
+  // Those who have grown often enough to be suspected at some time, and why
+  // they are now, if they are.
+  std::map<uint32_t, std::optional<PinGrowth>> Suspects(Timestamp now) const;
 
   // What is held was not known for a while.
-  void Clear() { histories_.clear(); }
+  void Clear();
 
  private:
   struct History {
@@ -38,6 +42,7 @@ class GrowthWatch {
 
   const int64_t suspect_after_ns_;
   std::map<uint32_t, History> histories_;  // by owner's id
+  std::set<uint32_t> growing_;             // of these, with enough rises
 };
 
 }  // namespace pinwatch

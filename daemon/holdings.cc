@@ -11,16 +11,13 @@ namespace {
 
 // What the ages of pins are counted to, the claims' uncertainty taken off: they
 // are made to the second, those for short by a clock that may lag another.
-struct LookTimes {
-  int64_t long_term_ns;
-  // Whether a short-term pin has lasted after the look is anybody's guess.
-  int64_t short_term_ns;
-};
+constexpr int64_t kSecondNs = 1'000'000'000;
 
-LookTimes TimesOf(const BlockLook& look, const HoldingRules& rules) {
-  constexpr int64_t kSecondNs = 1'000'000'000;
-  return {.long_term_ns = rules.now.monotonic_ns - kSecondNs,
-          .short_term_ns = look.time.monotonic_ns - 2 * kSecondNs};
+int64_t LongTermUntil(Timestamp now) { return now.monotonic_ns - kSecondNs; }
+
+// Whether a short-term pin has lasted after the look is anybody's guess.
+int64_t ShortTermUntil(const BlockLook& look) {
+  return look.time.monotonic_ns - 2 * kSecondNs;
 }
 
 // Whether the claim is one that it goes by.
@@ -80,8 +77,9 @@ void AddAges(const PinGroup& group, size_t holder, int64_t now_ns,
 
 // Who is shared with another holds it for as long as either does.
 void AddKind(const PinGroup& group, const Attribution& who,
-             const std::string& zone, const LookTimes& times,
-             std::vector<PinKinds>& to) {
+             const std::string& zone, int64_t short_term_until_ns,
+             Holdings& holdings) {
+  std::vector<PinKinds>& to = holdings.kinds;
   bool any_long = false;
   bool any_short = false;
   for (const Claim& claim : group.claims) {
@@ -98,15 +96,18 @@ void AddKind(const PinGroup& group, const Attribution& who,
   });
   if (same == to.end())
     same = to.insert(to.end(), {.nid = group.nid, .zone = zone});
+  holdings.long_term_made.resize(to.size());
+  auto& made = holdings.long_term_made[static_cast<size_t>(same - to.begin())];
   (!sure      ? same->unknown
    : any_long ? same->long_term
               : same->short_term) += group.pins.pages;
   if (!sure) return;
   const size_t holder = FirstHolder(group, who);
   if (any_long)
-    AddAges(group, holder, times.long_term_ns, same->long_term_older);
+    for (const AgedPages& part : group.ages.at(holder))
+      made[part.made_ns] += part.pages;
   else
-    AddAges(group, holder, times.short_term_ns, same->short_term_older);
+    AddAges(group, holder, short_term_until_ns, same->short_term_older);
   if (any_long && group.cma) same->long_term_in_cma += group.pins.pages;
 }
 
@@ -163,12 +164,11 @@ void AddUnclaimed(const PinGroup& group, const std::string& zone,
 // Claims are made to the second; none is older than its owner, nor younger than
 // that one's last call.
 Timestamp SinceOf(const Claim& claim, const HoldingRules& rules) {
-  const auto owner = rules.book.owners().find(claim.owner);
+  const PinOwner* owner = rules.book.Find(claim.owner);
   int64_t made_ns = claim.made_ns;
-  if (owner != rules.book.owners().end()) {
-    if (!claim.exact)
-      made_ns = std::min(made_ns, owner->second.last.monotonic_ns);
-    made_ns = std::max(made_ns, owner->second.first.monotonic_ns);
+  if (owner) {
+    if (!claim.exact) made_ns = std::min(made_ns, owner->last.monotonic_ns);
+    made_ns = std::max(made_ns, owner->first.monotonic_ns);
   }
   return {
       .realtime_ns = rules.now.realtime_ns - (rules.now.monotonic_ns - made_ns),
@@ -189,7 +189,7 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
 
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {
-  const LookTimes times = TimesOf(look, rules);
+  const int64_t short_term_until_ns = ShortTermUntil(look);
   for (const PinGroup& group : look.pins) {
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
@@ -199,9 +199,12 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
     else
       AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
                      to.attributions);
-    AddKind(group, who, zone, times, to.kinds);
+    AddKind(group, who, zone, short_term_until_ns, to);
     for (size_t i = 0; i < group.claims.size(); ++i) {
       const Claim& claim = group.claims[i];
+      const int64_t past_ns = claim.made_ns + kShortTermNs + 1;
+      if (!claim.long_term && past_ns > rules.now.monotonic_ns)
+        to.valid_until_ns = std::min(to.valid_until_ns, past_ns);
       if (!Has(who, claim)) continue;
       const bool alone = who.certainty == Certainty::kHeld;
       AddHolding({.nid = group.nid,
@@ -213,7 +216,7 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                   .since_exact = claim.exact,
                   .overdue_pages = alone && !claim.long_term
                                        ? ClaimedBefore(group, i,
-                                                       times.short_term_ns -
+                                                       short_term_until_ns -
                                                            rules.overdue_ns)
                                        : 0},
                  to.by_owner[claim.owner]);
@@ -221,14 +224,25 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
   }
 }
 
-std::vector<PinOwner> OwnersWith(const Holdings& holdings,
-                                 const OwnerBook& book, bool only_holders) {
+std::vector<PinKinds> KindsAt(const Holdings& holdings, Timestamp now) {
+  std::vector<PinKinds> kinds = holdings.kinds;
+  for (size_t k = 0; k < kinds.size(); ++k)
+    for (const auto& [made_ns, pages] : holdings.long_term_made[k])
+      for (size_t i = 0; i < kNrPinAges; ++i)
+        if (made_ns < LongTermUntil(now) - kPinAges[i].ns)
+          kinds[k].long_term_older[i] += pages;
+  return kinds;
+}
+
+std::vector<PinOwner> HoldersOf(const Holdings& holdings,
+                                const OwnerBook& book) {
   std::vector<PinOwner> owners;
-  for (const auto& [id, owner] : book.owners()) {
-    const auto held = holdings.by_owner.find(id);
-    if (held == holdings.by_owner.end() && only_holders) continue;
-    owners.push_back(owner);
-    if (held != holdings.by_owner.end()) owners.back().holdings = held->second;
+  for (const auto& [id, held] : holdings.by_owner) {
+    const PinOwner* owner = book.Find(id);
+    if (!owner) continue;
+    owners.push_back(*owner);
+    owners.back().holdings = held;
+    owners.back().growth.reset();
   }
   return owners;
 }

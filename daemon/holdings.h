@@ -30,10 +30,15 @@ struct HoldingRules {
 // How pages are attributed, and what each owner holds of them.
 struct Holdings {
   std::vector<PinAttribution> attributions;
+  // Without the ages of long-term pins, which grow by themselves: see KindsAt.
   std::vector<PinKinds> kinds;
+  // Of each of the kinds, long-term pages by when they were claimed.
+  std::vector<std::map<int64_t, uint64_t>> long_term_made;
   std::map<uint32_t, std::vector<PinHolding>> by_owner;
   // By place in Inference::candidates.
   std::map<size_t, std::vector<InferredPages>> by_candidate;
+  // CLOCK_MONOTONIC; from then on time alone makes this another.
+  int64_t valid_until_ns = INT64_MAX;
 };
 
 // Who holds the pages of one group.
@@ -42,10 +47,12 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules);
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to);
 
-// The owners of the book with what they hold, by id; `only_holders` leaves out
-// those that hold nothing.
-std::vector<PinOwner> OwnersWith(const Holdings& holdings,
-                                 const OwnerBook& book, bool only_holders);
+// The kinds as of now.
+std::vector<PinKinds> KindsAt(const Holdings& holdings, Timestamp now);
+
+// Those who hold something, with that alone, by id.
+std::vector<PinOwner> HoldersOf(const Holdings& holdings,
+                                const OwnerBook& book);
 
 // The candidates that may hold something, by pid.
 std::vector<InferredHolder> InferredHolders(const Holdings& holdings,

@@ -17,6 +17,16 @@ std::pair<int64_t, int64_t> TimeOf(const BlockLook& look) {
   return {look.time.monotonic_ns, look.time.realtime_ns};
 }
 
+// How long short-term pins have lasted is told by the look.
+bool FoundTheSame(const BlockLook& before, const BlockLook& look) {
+  return before.pins == look.pins &&
+         std::ranges::none_of(look.pins, [](const PinGroup& group) {
+           return std::ranges::any_of(group.claims, [](const Claim& claim) {
+             return !claim.long_term;
+           });
+         });
+}
+
 }  // namespace
 
 void Looks::SetBlocks(std::map<uint64_t, int> nid_of) {
@@ -27,6 +37,7 @@ void Looks::SetBlocks(std::map<uint64_t, int> nid_of) {
       ++look;
       continue;
     }
+    if (!look->second.pins.empty()) ++pins_version_;
     Remove(look->second);
     look = looks_.erase(look);
   }
@@ -48,6 +59,9 @@ void Looks::Set(BlockLook look) {
     order.unseen.erase(id);
     order.seen.emplace(look.time.monotonic_ns, id);
   }
+  if (old == looks_.end() ? !look.pins.empty()
+                          : !FoundTheSame(old->second, look))
+    ++pins_version_;
   if (old != looks_.end()) Remove(old->second);
   Add(look);
   looks_.insert_or_assign(id, std::move(look));
@@ -62,8 +76,8 @@ void Looks::Add(const BlockLook& look) {
   if (!look.pins.empty()) with_pins_.insert(look.block_id);
   for (const ZoneLook& zone : look.zones) {
     ZoneTotals& total = totals_[{zone.nid, zone.zone}];
-    for (size_t m = 0; m < zone.cells.size(); ++m)
-      pinwatch::Add(zone.cells[m], total.cells[m]);
+    for (const auto& [migratetype, cell] : zone.cells)
+      pinwatch::Add(cell, total.cells.at(migratetype));
     total.times.insert(TimeOf(look));
   }
 }
@@ -72,8 +86,8 @@ void Looks::Remove(const BlockLook& look) {
   with_pins_.erase(look.block_id);
   for (const ZoneLook& zone : look.zones) {
     const auto total = totals_.find({zone.nid, zone.zone});
-    for (size_t m = 0; m < zone.cells.size(); ++m)
-      Subtract(zone.cells[m], total->second.cells[m]);
+    for (const auto& [migratetype, cell] : zone.cells)
+      Subtract(cell, total->second.cells.at(migratetype));
     total->second.times.erase(total->second.times.find(TimeOf(look)));
     if (total->second.times.empty()) totals_.erase(total);
   }

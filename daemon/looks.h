@@ -57,6 +57,8 @@ class Looks {
   const Totals& totals() const { return totals_; }
   // Blocks in which something reads as pinned.
   const std::set<uint64_t>& with_pins() const { return with_pins_; }
+  // Rises when what looks found of pins is no longer the same.
+  uint64_t pins_version() const { return pins_version_; }
   // Of the blocks that have pages, by node.
   const std::map<int, Order>& orders() const { return orders_; }
   size_t nr_blocks() const { return nid_of_.size(); }
@@ -74,6 +76,7 @@ class Looks {
   std::map<uint64_t, BlockLook> looks_;
   Totals totals_;
   std::set<uint64_t> with_pins_;
+  uint64_t pins_version_ = 0;
   std::map<int, Order> orders_;
 };
 

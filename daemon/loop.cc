@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/loop.h"
 
+#include <malloc.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -36,8 +37,11 @@ constexpr int64_t kBlockListBurstNs = 50'000'000;
 constexpr double kChangedListShare = 0.01;
 constexpr int64_t kChangedListBurstNs = 1'000'000'000;
 
-// Processes looked for in a tick, to see whether they still live.
+// Processes looked for in a tick, to see whether they still live: who ends lets
+// go, mostly, so that as long as no pin is given back fewer will do.
 constexpr size_t kOwnersChecked = 256;
+constexpr size_t kOwnersCheckedIdle = 16;
+constexpr int64_t kIdleAfterNs = 60'000'000'000;
 
 // How much of a search for holders may be done in one tick, and how long it is
 // to the next: pages without a claim may come and go with each look.
@@ -110,7 +114,9 @@ void Loop::Run(int stop_fd) {
       ReadHost();
       if (BlocksAreDue(now)) ReadBlocks();
       ReadClaims();
-      CheckOwners();
+      CheckOwners(aggregator_.HavePinsMovedSince(now - kIdleAfterNs)
+                      ? kOwnersChecked
+                      : kOwnersCheckedIdle);
       if (now >= next_forget_ns_) ForgetOwners();
       if (search_ && !aggregator_.paused_since()) InferHolders();
       ReadCounters();
@@ -267,24 +273,21 @@ void Loop::Govern(const ClaimReading& reading, Timestamp now) {
 }
 
 // Finds out which owners' processes have ended: some in each tick, in turn.
-void Loop::CheckOwners() {
+void Loop::CheckOwners(size_t most) {
   OwnerBook& book = aggregator_.owner_book();
-  std::vector<const PinOwner*> due;
-  const auto add = [&](auto begin, auto end) {
-    for (auto owner = begin; owner != end && due.size() < kOwnersChecked;
-         ++owner)
-      due.push_back(&owner->second);
-  };
-  const auto next = book.owners().upper_bound(last_checked_);
-  add(next, book.owners().end());
-  add(book.owners().begin(), next);
-  for (const PinOwner* owner : due) {
-    if (!owner->process.ended && resolver_.HasEnded(owner->process))
-      book.SetEnded(owner->id);
-    if (owner->via && !owner->via->ended && resolver_.HasEnded(*owner->via))
-      book.SetViaEnded(owner->id);
+  // As they are now: what is found out makes another list.
+  const OwnerList owners = book.owners();
+  const auto next =
+      std::ranges::upper_bound(owners, last_checked_, {}, &PinOwner::id);
+  const auto first = static_cast<size_t>(next - owners.begin());
+  for (size_t i = 0; i < std::min(most, owners.size()); ++i) {
+    const PinOwner& owner = owners[(first + i) % owners.size()];
+    if (!owner.process.ended && resolver_.HasEnded(owner.process))
+      book.SetEnded(owner.id);
+    if (owner.via && !owner.via->ended && resolver_.HasEnded(*owner.via))
+      book.SetViaEnded(owner.id);
+    last_checked_ = owner.id;
   }
-  if (!due.empty()) last_checked_ = due.back()->id;
 }
 
 void Loop::ForgetOwners() {
@@ -299,10 +302,10 @@ void Loop::ForgetOwners() {
         Now());
   std::vector<uint32_t> ended;
   const OwnerBook& book = aggregator_.owner_book();
-  for (const uint32_t id : book.Ended())
-    if (book.owners().at(id).last.monotonic_ns < now - kForgetAfterNs)
+  for (const uint32_t id : book.ended())
+    if (book.Find(id)->last.monotonic_ns < now - kForgetAfterNs)
       ended.push_back(id);
-  if (!ended.empty()) source_->ForgetOwners(ended);
+  if (!ended.empty()) aggregator_.ForgetOwners(source_->ForgetOwners(ended));
 }
 
 bool Loop::BlocksAreDue(int64_t now) {
@@ -401,7 +404,7 @@ void Loop::TakeQuestions(Inbox& inbox) {
   ReadHost();
   ReadBlocks();
   ReadClaims();
-  CheckOwners();
+  CheckOwners(kOwnersChecked);
   ReadCounters();
   const int64_t now = Now().monotonic_ns;
   for (Asked& question : inbox.looks)
@@ -599,7 +602,10 @@ void Loop::FinishRound() {
 
 void Loop::Publish() {
   auto snapshot = std::make_shared<const Snapshot>(aggregator_.Build(Now()));
+  const bool first = !published_->Get();
   published_->Set(snapshot);
+  // What it took to get to know all owners at once.
+  if (first) malloc_trim(0);
   if (!pending_.empty()) return;
   std::vector<Question> answered;
   answered.swap(questions_);

@@ -117,7 +117,7 @@ class Loop {
   void ReadHotplug();
   void ReadClaims();
   void Govern(const ClaimReading& reading, Timestamp now);
-  void CheckOwners();
+  void CheckOwners(size_t most);
   void ForgetOwners();
   void InferHolders();
   void SearchReferences();

@@ -122,7 +122,9 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Most memory for claims; by default half of the service's "
                  "memory limit");
   app.add_option("--claims.max-owners", options.claims.max_owners,
-                 "Most processes by call site and kind of pin")
+                 "Most processes by call site and kind of pin; fewer where a "
+                 "quarter of the service's memory limit has no room for them, "
+                 "at 2 KiB each")
       ->check(CLI::Range(1, PINWATCH_MAX_OWNERS))
       ->capture_default_str();
   app.add_option("--claims.max-runs", options.claims.max_runs,
@@ -266,8 +268,10 @@ int Run(const Options& options) {
   // Tables of claims are memory of ours, since Linux v5.11.
   if (const auto limit = ReadMemoryLimit("")) {
     claims.max_chunk_bytes = std::min(claims.max_chunk_bytes, *limit / 2);
-    spdlog::info("memory limit={} for tables of claims={}", *limit,
-                 claims.max_chunk_bytes);
+    claims.max_owners = static_cast<uint32_t>(
+        std::clamp<uint64_t>(*limit / 4 / kBytesAnOwner, 1, claims.max_owners));
+    spdlog::info("memory limit={} for tables of claims={} most owners={}",
+                 *limit, claims.max_chunk_bytes, claims.max_owners);
   }
   absl::StatusOr<std::unique_ptr<KeptState>> kept =
       absl::CancelledError("no --bpf.dir");

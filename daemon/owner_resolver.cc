@@ -72,11 +72,13 @@ void OwnerResolver::NameKernelStack(const OwnerReading& reading, int64_t now_ns,
   CallSite site = FindCallSite(stack);
   owner.call_site = std::move(site.function);
   owner.subsystem = std::move(site.subsystem);
+  CallStack frames;
   for (const KernelSymbols::Symbol& symbol : stack) {
     // The programs that took the stack say nothing of who pins.
     if (absl::StartsWith(symbol.name, "bpf_")) continue;
-    owner.kernel_stack.push_back(ToText(symbol));
+    frames.push_back(ToText(symbol));
   }
+  owner.kernel_stack = std::move(frames);
 }
 
 void OwnerResolver::NameDevices(const OwnerReading& reading,
@@ -98,8 +100,9 @@ void OwnerResolver::NameUserStack(const OwnerReading& reading,
   const std::vector<UserSymbol> symbols =
       user_symbols_.Resolve(static_cast<pid_t>(pid), reading.user_stack);
   if (HasEnded(process)) return;
-  for (const UserSymbol& symbol : symbols)
-    owner.user_stack.push_back(ToText(symbol));
+  CallStack frames;
+  for (const UserSymbol& symbol : symbols) frames.push_back(ToText(symbol));
+  owner.user_stack = std::move(frames);
 }
 
 PinOwner OwnerResolver::Identify(const OwnerReading& reading, int64_t now_ns) {

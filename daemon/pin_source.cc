@@ -27,6 +27,9 @@ constexpr uint64_t kSectionPages = PINWATCH_CHUNK_PAGES;
 
 constexpr int64_t kAgeEveryNs = 60'000'000'000;
 
+// Owners for whom there is an index between two readings.
+constexpr uint64_t kOwnersAhead = 16384;
+
 // Physical memory of 8 TiB, and more where there is more now.
 constexpr uint64_t kMinSections = 65536;
 
@@ -122,14 +125,13 @@ void DetachHook(Hook& hook) {
   hook.link = -1;
 }
 
-int IgnoreNews(void*, void*, size_t) { return 0; }
-
 }  // namespace
 
-PinSource::PinSource() : activity_told_(PINWATCH_MAX_OWNERS + 1) {}
+PinSource::PinSource() = default;
 
 PinSource::~PinSource() {
   Close(hooks_);
+  if (activity_) munmap(const_cast<pin_activity*>(activity_), activity_bytes_);
   for (const Chunk& chunk : chunks_) {
     munmap(chunk.memory, sizeof(claim_chunk));
     close(chunk.fd);
@@ -139,6 +141,14 @@ PinSource::~PinSource() {
 void PinSource::Destroy(pin_bpf* programs) { pin_bpf__destroy(programs); }
 
 void PinSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
+
+int PinSource::TakeNews(void* source, void* data, size_t size) {
+  pin_owner_key key;
+  if (size < sizeof(key)) return 0;
+  std::memcpy(&key, data, sizeof(key));
+  static_cast<PinSource*>(source)->news_.push_back(key);
+  return 0;
+}
 
 std::string PinSource::DescribeDoors() const {
   std::string text =
@@ -166,6 +176,10 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   bpf_map__set_max_entries(programs.maps.claim_chunks,
                            std::max(kMinSections, 2 * nr_sections));
   bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);
+  bpf_map__set_max_entries(programs.maps.pin_activity, options.max_owners + 1);
+  for (bpf_map* map : {programs.maps.free_owners, programs.maps.pin_owners,
+                       programs.maps.pin_latencies})
+    bpf_map__set_max_entries(map, options.max_owners);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
   if (source->doors_.followed.empty())
@@ -210,8 +224,7 @@ absl::Status PinSource::Start(const ClaimOptions& options) {
   const bool attached = !hooks_.empty();
   if (absl::Status status = Load(!attached); !status.ok()) return status;
   const int64_t alive_ns = static_cast<int64_t>(programs_->bss->pin_now_ns);
-  if (absl::Status status =
-          taken_over ? TakeOverChunks() : FillFreeOwners(options.max_owners);
+  if (absl::Status status = taken_over ? TakeOverChunks() : FillFreeOwners();
       !status.ok())
     return status;
   if (!attached)
@@ -288,10 +301,10 @@ absl::Status PinSource::Load(bool programs_too) {
   table_.SetVintages(reinterpret_cast<uint64_t*>(programs.bss->claim_vintages));
   // Another governor's is of no use.
   programs.data->short_calls_unsampled = kShortCallsUnsampled;
-  news_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), IgnoreNews,
-                               nullptr, nullptr));
-  if (!news_) return absl::ErrnoToStatus(errno, "open the ring buffer");
-  return absl::OkStatus();
+  ring_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), TakeNews,
+                               this, nullptr));
+  if (!ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
+  return MapActivity();
 }
 
 // Puts the programs that were loaded on their doors, in the place of others if
@@ -424,11 +437,29 @@ int PinSource::Govern(const GovernorState& state) {
   return error;
 }
 
-absl::Status PinSource::FillFreeOwners(uint32_t nr_owners) {
-  for (uint32_t index = 1; index <= nr_owners; ++index)
-    if (bpf_map_update_elem(bpf_map__fd(programs_->maps.free_owners), nullptr,
-                            &index, BPF_ANY))
+absl::Status PinSource::MapActivity() {
+  const bpf_map* map = programs_->maps.pin_activity;
+  activity_bytes_ = bpf_map__max_entries(map) * sizeof(pin_activity);
+  void* memory = mmap(nullptr, activity_bytes_, PROT_READ, MAP_SHARED,
+                      bpf_map__fd(map), 0);
+  if (memory == MAP_FAILED)
+    return absl::ErrnoToStatus(errno, "map what owners have done");
+  activity_ = static_cast<const pin_activity*>(memory);
+  return absl::OkStatus();
+}
+
+// Some ahead of their use: each takes a system call.
+absl::Status PinSource::FillFreeOwners() {
+  const bpf_map* map = programs_->maps.free_owners;
+  const uint32_t end =
+      std::min<uint64_t>(bpf_map__max_entries(map), nr_owners_ + kOwnersAhead);
+  while (programs_->bss->owners_filled < end) {
+    // Noted first: none is handed out twice if the daemon is killed here.
+    const uint32_t index = ++programs_->bss->owners_filled;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (bpf_map_update_elem(bpf_map__fd(map), nullptr, &index, BPF_ANY))
       return absl::ErrnoToStatus(errno, "fill the queue of owners");
+  }
   return absl::OkStatus();
 }
 
@@ -493,9 +524,9 @@ absl::Status PinSource::AddChunks(const std::vector<uint64_t>& sections) {
   return status;
 }
 
-int PinSource::ring_fd() const { return ring_buffer__epoll_fd(news_.get()); }
+int PinSource::ring_fd() const { return ring_buffer__epoll_fd(ring_.get()); }
 
-void PinSource::DrainNews() { ring_buffer__consume(news_.get()); }
+void PinSource::DrainNews() { ring_buffer__consume(ring_.get()); }
 
 void PinSource::ReadRuns() {
   const uint64_t changed = programs_->bss->claim_runs_changed;
@@ -584,17 +615,57 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
   return absl::OkStatus();
 }
 
-void PinSource::ReadOwners(Timestamp now) {
-  const uint64_t made = programs_->bss->owners_made;
-  owners_.clear();
-  owner_keys_.clear();
+void PinSource::NoteOwner(const pin_owner_key& key, const pin_owner& owner,
+                          Timestamp now) {
+  if (owners_.size() <= owner.index) owners_.resize(owner.index + 1);
+  KnownOwner& known = owners_[owner.index];
+  // Told of twice, once as news.
+  if (known.is_known &&
+      known.first.monotonic_ns == static_cast<int64_t>(owner.first_ns))
+    return;
+  nr_owners_ += !known.is_known;
+  OwnerReading reading = ToReading(key, owner, now);
+  known = {.key = key, .first = reading.first, .is_known = true};
+  new_owners_.insert_or_assign(owner.index, std::move(reading));
+}
+
+void PinSource::ReadNewOwners(Timestamp now) {
+  const uint64_t lost = programs_->bss->news_lost;
+  const bool read_all = owners_unread_ || lost != news_lost_;
+  for (const pin_owner_key& key : std::exchange(news_, {})) {
+    pin_owner owner;
+    if (!read_all &&
+        bpf_map__lookup_elem(programs_->maps.pin_owners, &key, sizeof(key),
+                             &owner, sizeof(owner), 0) == 0)
+      NoteOwner(key, owner, now);
+  }
+  if (!read_all) return;
   ForEach<pin_owner_key, pin_owner>(
       programs_->maps.pin_owners,
       [&](const pin_owner_key& key, const pin_owner& owner) {
-        owners_.push_back(ToReading(key, owner, now));
-        owner_keys_.push_back(key);
+        NoteOwner(key, owner, now);
       });
-  owners_read_ = made;
+  owners_unread_ = false;
+  news_lost_ = lost;
+}
+
+// Indexes of known owners whose activity has changed since they were last
+// taken. The news of others are still to come.
+std::vector<uint32_t> PinSource::TakeChanged() {
+  std::vector<uint32_t> changed;
+  auto* const flags = programs_->bss->activity_changed;
+  const size_t end = std::min<size_t>(owners_.size(), PINWATCH_MAX_OWNERS + 1);
+  for (size_t first = 0; first < end; first += sizeof(uint64_t)) {
+    if (__atomic_load_n(reinterpret_cast<uint64_t*>(flags + first),
+                        __ATOMIC_RELAXED) == 0)
+      continue;
+    for (size_t index = first; index < std::min(first + sizeof(uint64_t), end);
+         ++index)
+      if (owners_[index].is_known &&
+          __atomic_exchange_n(&flags[index], 0, __ATOMIC_SEQ_CST))
+        changed.push_back(static_cast<uint32_t>(index));
+  }
+  return changed;
 }
 
 // Errors that were not told of yet.
@@ -630,40 +701,45 @@ PinLatencies PinSource::ReadLatencies(uint32_t owner) {
   return news;
 }
 
-void PinSource::ReadActivity(Timestamp now, const OwnerErrors& new_errors,
+void PinSource::ReadActivity(uint32_t index, Timestamp now,
+                             const OwnerErrors& new_errors,
                              ClaimReading& reading) {
-  for (OwnerReading& owner : owners_) {
-    const pin_activity activity = programs_->bss->pin_activity[owner.index];
-    // The clock of short-term calls may be older than the owner's first call.
-    owner.last =
-        At(std::max<uint64_t>(activity.last_ns, owner.first.monotonic_ns), now);
-    owner.calls = activity.calls;
-    owner.pages = activity.pages;
-    owner.outcomes = Since({}, activity);
-    if (activity.failed_calls)
-      owner.outcomes.errors = ToList(errors_told_[owner.index]);
-    pin_activity& told = activity_told_[owner.index];
-    const auto errors = new_errors.find(owner.index);
-    if (errors == new_errors.end() &&
-        std::memcmp(&activity, &told, sizeof(told)) == 0)
-      continue;
-    PinCalls calls{.calls = activity.calls - told.calls,
-                   .pages = activity.pages - told.pages,
-                   .outcomes = Since(told, activity)};
-    if (calls.outcomes.measured_calls)
-      calls.latencies = ReadLatencies(owner.index);
+  KnownOwner& known = owners_[index];
+  OwnerReading owner;
+  if (auto news = new_owners_.extract(index))
+    owner = std::move(news.mapped());
+  else
+    owner = ToReading(known.key, {.index = index}, now);
+  owner.first = known.first;
+  const pin_activity activity = activity_[index];
+  // The clock of short-term calls may be older than the owner's first call.
+  owner.last =
+      At(std::max<uint64_t>(activity.last_ns, owner.first.monotonic_ns), now);
+  owner.calls = activity.calls;
+  owner.pages = activity.pages;
+  owner.outcomes = Since({}, activity);
+  if (activity.failed_calls)
+    owner.outcomes.errors = ToList(errors_told_[index]);
+  const auto errors = new_errors.find(index);
+  if (errors != new_errors.end() ||
+      std::memcmp(&activity, &known.told, sizeof(activity)) != 0) {
+    PinCalls calls{.calls = activity.calls - known.told.calls,
+                   .pages = activity.pages - known.told.pages,
+                   .outcomes = Since(known.told, activity)};
+    if (calls.outcomes.measured_calls) calls.latencies = ReadLatencies(index);
     if (errors != new_errors.end())
       calls.outcomes.errors = ToList(errors->second);
-    reading.calls.push_back({owner.index, owner.long_term, std::move(calls)});
-    told = activity;
+    reading.calls.push_back(
+        {index, owner.long_term, std::move(calls), owner.door});
+    known.told = activity;
   }
+  reading.owners.push_back(std::move(owner));
 }
 
 // Before the index is given to another.
 void PinSource::ForgetOutcomes(uint32_t owner) {
   bpf_map__delete_elem(programs_->maps.pin_latencies, &owner, sizeof(owner), 0);
   latencies_told_.erase(owner);
-  activity_told_[owner] = {};
   const auto errors = errors_told_.find(owner);
   if (errors == errors_told_.end()) return;
   for (const auto& [error, calls] : errors->second) {
@@ -681,16 +757,24 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   ClaimReading reading;
   if (absl::Status status = ReadTotals(reading.totals); !status.ok())
     return status;
-  if (programs_->bss->owners_made != owners_read_) ReadOwners(now);
-  ReadActivity(now, ReadErrors(reading.totals), reading);
+  ReadNewOwners(now);
+  const OwnerErrors new_errors = ReadErrors(reading.totals);
+  std::set<uint32_t> changed;
+  for (const uint32_t index : TakeChanged()) changed.insert(index);
+  for (const auto& [index, owner] : new_owners_) changed.insert(index);
+  for (const auto& [index, errors] : new_errors)
+    if (index < owners_.size() && owners_[index].is_known)
+      changed.insert(index);
+  for (const uint32_t index : changed)
+    ReadActivity(index, now, new_errors, reading);
+  if (absl::Status status = FillFreeOwners(); !status.ok()) return status;
   ReadRuns();
   AddMissingChunks();
   if (now.monotonic_ns - words_->aged_ns > kAgeEveryNs) {
     table_.Age(now.monotonic_ns);
     WriteAgedRuns(now.monotonic_ns);
   }
-  reading.owners = owners_;
-  reading.totals.owners = owners_.size();
+  reading.totals.owners = nr_owners_;
   reading.gaps_at_start = gaps_at_start_;
   reading.doors_not_followed.assign(doors_.not_followed.begin(),
                                     doors_.not_followed.end());
@@ -709,25 +793,29 @@ void PinSource::WriteAgedRuns(int64_t now_ns) {
   words_->aged_ns = now_ns;
 }
 
-void PinSource::ForgetOwners(const std::vector<uint32_t>& ended) {
+std::vector<uint32_t> PinSource::ForgetOwners(
+    const std::vector<uint32_t>& ended) {
   const std::vector<bool> in_use = table_.OwnersWithClaims();
-  const std::set<uint32_t> wanted(ended.begin(), ended.end());
   const int free_owners = bpf_map__fd(programs_->maps.free_owners);
-  for (size_t i = 0; i < owners_.size();) {
-    const uint32_t index = owners_[i].index;
-    if (in_use[index] || !wanted.count(index) ||
-        bpf_map__delete_elem(programs_->maps.pin_owners, &owner_keys_[i],
-                             sizeof(owner_keys_[i]), 0)) {
-      ++i;
+  std::vector<uint32_t> forgotten;
+  for (const uint32_t index : ended) {
+    if (index >= owners_.size() || in_use[index]) continue;
+    KnownOwner& known = owners_[index];
+    if (!known.is_known ||
+        bpf_map__delete_elem(programs_->maps.pin_owners, &known.key,
+                             sizeof(known.key), 0))
       continue;
-    }
     ForgetOutcomes(index);
+    known = {};
+    --nr_owners_;
+    new_owners_.erase(index);
+    forgotten.push_back(index);
     // Before the index can be another's.
+    programs_->bss->activity_changed[index] = 0;
     __atomic_fetch_add(&programs_->bss->owners_generation, 1, __ATOMIC_SEQ_CST);
     bpf_map_update_elem(free_owners, nullptr, &index, BPF_ANY);
-    owners_.erase(owners_.begin() + static_cast<ptrdiff_t>(i));
-    owner_keys_.erase(owner_keys_.begin() + static_cast<ptrdiff_t>(i));
   }
+  return forgotten;
 }
 
 }  // namespace pinwatch

@@ -35,6 +35,10 @@ struct ClaimOptions {
   std::string boot_id;  // of this boot
 };
 
+// What an owner takes of the kernel's memory and of the daemon's, about: its
+// place in four tables, and its names and stacks.
+constexpr uint64_t kBytesAnOwner = 2048;
+
 // The programs that record claims on pinned pages, and their maps.
 class PinSource {
  public:
@@ -63,7 +67,7 @@ class PinSource {
   int Govern(const GovernorState& state);
 
   absl::StatusOr<ClaimReading> Read(Timestamp now);
-  void ForgetOwners(const std::vector<uint32_t>& ended);
+  std::vector<uint32_t> ForgetOwners(const std::vector<uint32_t>& ended);
   void KeepGaps(const ClaimGaps& gaps);
 
   // Makes room for the claims of a section's pages.
@@ -87,10 +91,18 @@ class PinSource {
 
   using OwnerErrors = std::map<uint32_t, std::map<int, uint64_t>>;
 
+  struct KnownOwner {
+    pin_owner_key key{};
+    Timestamp first;
+    pin_activity told{};  // what has been told of already
+    bool is_known = false;
+  };
+
   PinSource();
 
   static void Destroy(pin_bpf* programs);
   static void FreeRing(ring_buffer* ring);
+  static int TakeNews(void* source, void* data, size_t size);
   uint64_t Build() const;
   absl::Status Start(const ClaimOptions& options);
   std::vector<Hook> TakeOverHooks(uint64_t build);
@@ -100,21 +112,25 @@ class PinSource {
   void TakeOverClaims(int64_t alive_ns);
   absl::Status TakeOverChunks();
   void NoteAttached();
-  absl::Status FillFreeOwners(uint32_t nr_owners);
+  absl::Status MapActivity();
+  absl::Status FillFreeOwners();
   absl::StatusOr<Chunk> MakeChunk(uint64_t section);
   absl::StatusOr<Chunk> MapChunk(int fd);
   void WriteAgedRuns(int64_t now_ns);
   absl::Status ReadTotals(ClaimTotals& totals);
-  void ReadOwners(Timestamp now);
+  void NoteOwner(const pin_owner_key& key, const pin_owner& owner,
+                 Timestamp now);
+  void ReadNewOwners(Timestamp now);
+  std::vector<uint32_t> TakeChanged();
   OwnerErrors ReadErrors(const ClaimTotals& totals);
   PinLatencies ReadLatencies(uint32_t owner);
-  void ReadActivity(Timestamp now, const OwnerErrors& new_errors,
-                    ClaimReading& reading);
+  void ReadActivity(uint32_t index, Timestamp now,
+                    const OwnerErrors& new_errors, ClaimReading& reading);
   void ForgetOutcomes(uint32_t owner);
   void AddMissingChunks();
 
   std::unique_ptr<pin_bpf, Deleter<Destroy>> programs_;
-  std::unique_ptr<ring_buffer, Deleter<FreeRing>> news_;
+  std::unique_ptr<ring_buffer, Deleter<FreeRing>> ring_;
   Doors doors_;
   std::vector<Hook> hooks_;
   uint32_t generation_ = 0;
@@ -126,11 +142,15 @@ class PinSource {
   std::vector<Chunk> chunks_;
   uint64_t max_chunk_bytes_ = 0;
   ClaimTable table_;
-  std::vector<OwnerReading> owners_;
-  std::vector<pin_owner_key> owner_keys_;  // of owners_, at the same place
-  uint64_t owners_read_ = 0;               // owners_made then
-  // What has been told of already, by index.
-  std::vector<pin_activity> activity_told_;
+  const pin_activity* activity_ = nullptr;  // by index
+  size_t activity_bytes_ = 0;
+  std::vector<KnownOwner> owners_;  // by index
+  uint64_t nr_owners_ = 0;
+  std::map<uint32_t, OwnerReading> new_owners_;  // by index, not told of yet
+  std::vector<pin_owner_key> news_;
+  // Whether all of pin_owners is to be read.
+  bool owners_unread_ = true;
+  uint64_t news_lost_ = 0;  // as read last
   std::map<uint32_t, pin_latency> latencies_told_;
   OwnerErrors errors_told_;
   uint64_t failures_read_ = 0;       // failed calls in all, then

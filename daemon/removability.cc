@@ -89,7 +89,7 @@ BlockEvidence EvidenceOf(const BlockLook& look, const HoldingRules& rules,
                          const std::function<bool(uint32_t)>& is_stopped) {
   BlockEvidence evidence;
   for (const ZoneLook& zone : look.zones)
-    for (const census_cell& cell : zone.cells) AddPages(cell, evidence);
+    for (const auto& [migratetype, cell] : zone.cells) AddPages(cell, evidence);
   for (const PinGroup& group : look.pins)
     PlaceOf(group, rules, is_stopped, evidence) += group.pins.pages;
   return evidence;

@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bpf/events.h"
@@ -29,6 +32,30 @@ struct Timestamp {
     return monotonic_ns == other.monotonic_ns;
   }
 };
+
+// A value that never changes and that all copies share; there may be none.
+template <typename T>
+class Shared {
+ public:
+  Shared() = default;
+  Shared(T value) : value_(std::make_shared<const T>(std::move(value))) {}
+
+  explicit operator bool() const { return value_ != nullptr; }
+  const T& operator*() const { return *value_; }
+  const T* operator->() const { return value_.get(); }
+  bool has_copies() const { return value_.use_count() > 1; }
+
+  bool operator==(const Shared& other) const {
+    return value_ == other.value_ ||
+           (value_ && other.value_ && *value_ == *other.value_);
+  }
+
+ private:
+  std::shared_ptr<const T> value_;
+};
+
+// Innermost first, as function+offset.
+using CallStack = std::vector<std::string>;
 
 // Something pinwatch reads from the kernel, and whether this kernel lets it.
 struct Fact {
@@ -238,16 +265,16 @@ struct SubsystemCalls {
 struct PinOwner {
   uint32_t id = 0;  // not used again while a page has a claim of it
   bool long_term = false;
-  Process process;             // whose memory was pinned
-  std::optional<Process> via;  // who asked, where that was another process
-  std::string door;            // pin function it came through
+  Process process;        // whose memory was pinned
+  Shared<Process> via;    // who asked, where that was another process
+  std::string door;       // pin function it came through
   std::string subsystem;  // "io_uring", "vfio", a module's name, or "unknown"
   std::string call_site;  // kernel function that called the pin functions
   // Device files of the subsystem that who pinned had open then, see DevicesOf.
   std::optional<std::vector<std::string>> devices;
-  // Innermost first, as function+offset; empty when not observable.
-  std::vector<std::string> kernel_stack;
-  std::vector<std::string> user_stack;
+  // None when not observable.
+  Shared<CallStack> kernel_stack;
+  Shared<CallStack> user_stack;
   uint64_t calls = 0;  // that pinned something
   uint64_t pages = 0;  // that these pinned, whether still held or not
   PinOutcomes outcomes;
@@ -257,6 +284,77 @@ struct PinOwner {
   std::optional<PinGrowth> growth;   // set while it is a suspected leak
 
   bool operator==(const PinOwner&) const = default;
+};
+
+// Owners by id. They never change: lists share those that are the same in both.
+class OwnerList {
+ public:
+  using Owners = std::vector<std::shared_ptr<const PinOwner>>;
+
+  class Iterator {
+   public:
+    using iterator_category = std::random_access_iterator_tag;
+    using value_type = PinOwner;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const PinOwner*;
+    using reference = const PinOwner&;
+
+    Iterator() = default;
+    explicit Iterator(Owners::const_iterator at) : at_(at) {}
+
+    reference operator*() const { return **at_; }
+    pointer operator->() const { return at_->get(); }
+    reference operator[](difference_type n) const { return *at_[n]; }
+    Iterator& operator++() { return *this += 1; }
+    Iterator& operator--() { return *this += -1; }
+    Iterator operator++(int) { return Iterator(at_++); }
+    Iterator operator--(int) { return Iterator(at_--); }
+    Iterator& operator+=(difference_type n) {
+      at_ += n;
+      return *this;
+    }
+    Iterator& operator-=(difference_type n) { return *this += -n; }
+    Iterator operator+(difference_type n) const { return Iterator(at_ + n); }
+    Iterator operator-(difference_type n) const { return Iterator(at_ - n); }
+    friend Iterator operator+(difference_type n, const Iterator& i) {
+      return i + n;
+    }
+    difference_type operator-(const Iterator& other) const {
+      return at_ - other.at_;
+    }
+    auto operator<=>(const Iterator&) const = default;
+
+   private:
+    Owners::const_iterator at_;
+  };
+  using value_type = PinOwner;
+  using const_reference = const PinOwner&;
+  using iterator = Iterator;
+  using const_iterator = Iterator;
+
+  OwnerList() = default;
+  OwnerList(std::initializer_list<PinOwner> owners) {
+    auto list = std::make_shared<Owners>();
+    for (const PinOwner& owner : owners)
+      list->push_back(std::make_shared<const PinOwner>(owner));
+    owners_ = std::move(list);
+  }
+  explicit OwnerList(std::shared_ptr<const Owners> owners)
+      : owners_(std::move(owners)) {}
+
+  Iterator begin() const { return Iterator(all().begin()); }
+  Iterator end() const { return Iterator(all().end()); }
+  size_t size() const { return all().size(); }
+  bool empty() const { return all().empty(); }
+  const PinOwner& operator[](size_t at) const { return *all()[at]; }
+  void clear() { owners_.reset(); }
+
+  const Owners& all() const { return owners_ ? *owners_ : kNone; }
+
+ private:
+  static inline const Owners kNone;
+
+  std::shared_ptr<const Owners> owners_;
 };
 
 // Pages of one zone that a process may hold though it did not claim them.
@@ -740,7 +838,8 @@ struct Snapshot {
   OfflineFailures offline_failures;
   std::optional<Timestamp> last_offline_failure;
   // Empty where claims are not observable.
-  std::vector<PinOwner> owners;              // by id
+  OwnerList owners;
+  uint64_t claiming_processes = 0;  // that hold, or may hold, something of it
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::vector<SubsystemCalls> calls;         // by subsystem and kind

@@ -2,10 +2,11 @@
 #ifndef PINWATCH_DAEMON_SOURCE_H_
 #define PINWATCH_DAEMON_SOURCE_H_
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -37,10 +38,29 @@ inline bool ReadsAsPinned(page_class page) {
          page == PAGE_PINNED_LOOSE;
 }
 
+// Cells by migratetype. A block mostly has pages of few, and there are many
+// blocks.
+class CellsOfBlock {
+ public:
+  // Makes the cell if there is none; up to PINWATCH_MAX_MIGRATETYPES.
+  census_cell& operator[](size_t migratetype) {
+    const auto cell = std::ranges::find(cells_, migratetype,
+                                        &std::pair<size_t, census_cell>::first);
+    if (cell != cells_.end()) return cell->second;
+    return cells_.emplace_back(migratetype, census_cell{}).second;
+  }
+
+  auto begin() const { return cells_.begin(); }
+  auto end() const { return cells_.end(); }
+
+ private:
+  std::vector<std::pair<size_t, census_cell>> cells_;
+};
+
 struct ZoneLook {
   int nid = 0;
   unsigned zone = 0;  // index into KernelNames::zones
-  std::array<census_cell, PINWATCH_MAX_MIGRATETYPES> cells{};
+  CellsOfBlock cells;
 };
 
 inline void Add(const census_cell& from, census_cell& to) {
@@ -94,6 +114,8 @@ struct PinGroup {
   PinCount pins;
   // Those without claims, up to a bound.
   std::vector<UnclaimedFolio> unclaimed;
+
+  bool operator==(const PinGroup&) const = default;
 };
 
 // A page that is neither free nor movable.
@@ -131,7 +153,8 @@ struct HotplugReading {
   uint64_t untold = 0;                // of these, attempts without a story
 };
 
-// An owner as the kernel's side knows it.
+// An owner as the kernel's side knows it. Names and stacks are told once, when
+// it is new.
 struct OwnerReading {
   uint32_t index = 0;
   bool long_term = false;
@@ -166,10 +189,11 @@ struct OwnerCalls {
   uint32_t owner = 0;  // OwnerReading::index
   bool long_term = false;
   PinCalls calls;
+  std::string door;  // of the owner
 };
 
 struct ClaimReading {
-  std::vector<OwnerReading> owners;  // all that are in the table
+  std::vector<OwnerReading> owners;  // new, or changed since the one before
   std::vector<OwnerCalls> calls;     // of those that made some
   ClaimTotals totals;
   // As they stood when the source was opened: claims may be older than it.
@@ -234,8 +258,9 @@ class Source {
       const std::function<bool(uint64_t pfn)>& is_looked_at, Timestamp now) = 0;
 
   // Forgets those of the owners, whose processes have ended, that no page has
-  // a claim of. They are missing from later readings.
-  virtual void ForgetOwners(const std::vector<uint32_t>& ended) = 0;
+  // a claim of. The result are those: another may have their index from now on.
+  virtual std::vector<uint32_t> ForgetOwners(
+      const std::vector<uint32_t>& ended) = 0;
 
   // Records as much of the pin functions' calls as that says. What it lets go
   // is among the doors not followed in later readings. FailedPrecondition where

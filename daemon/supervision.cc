@@ -48,10 +48,8 @@ std::string PinnedText(const Snapshot& snapshot) {
 
 std::string HoldersText(const Snapshot& snapshot) {
   if (!IsObservable(snapshot, "claims")) return "";
-  std::set<uint32_t> pids;
-  for (const PinOwner& owner : snapshot.owners)
-    if (!owner.holdings.empty()) pids.insert(owner.process.pid);
-  return absl::StrCat("; processes that claim some: ", pids.size());
+  return absl::StrCat("; processes that claim some: ",
+                      snapshot.claiming_processes);
 }
 
 std::string AgeText(const Snapshot& snapshot, Timestamp now) {

@@ -262,10 +262,12 @@ v1::PinOwner ToProto(const PinOwner& owner) {
   for (const std::string& device :
        owner.devices.value_or(std::vector<std::string>()))
     out.add_devices(ToUtf8(device));
-  for (const std::string& frame : owner.kernel_stack)
-    out.add_kernel_stack(ToUtf8(frame));
-  for (const std::string& frame : owner.user_stack)
-    out.add_user_stack(ToUtf8(frame));
+  if (owner.kernel_stack)
+    for (const std::string& frame : *owner.kernel_stack)
+      out.add_kernel_stack(ToUtf8(frame));
+  if (owner.user_stack)
+    for (const std::string& frame : *owner.user_stack)
+      out.add_user_stack(ToUtf8(frame));
   out.set_calls(owner.calls);
   out.set_pages(owner.pages);
   *out.mutable_outcomes() = ToProto(owner.outcomes);
@@ -449,9 +451,9 @@ v1::BlockVerdict ToProto(const BlockVerdict& verdict);
 v1::RemovableMemory ToProto(const RemovableMemory& memory);
 
 template <typename From, typename To>
-void Convert(const std::vector<From>& from, RepeatedPtrField<To>* to) {
+void Convert(const From& from, RepeatedPtrField<To>* to) {
   to->Reserve(static_cast<int>(from.size()));
-  for (const From& element : from) *to->Add() = ToProto(element);
+  for (const auto& element : from) *to->Add() = ToProto(element);
 }
 
 v1::Zone ToProto(const Zone& zone) {
@@ -616,9 +618,8 @@ v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
   if (first_id == 0) Convert(snapshot.inferred, out.mutable_inferred());
-  auto owner = std::lower_bound(
-      snapshot.owners.begin(), snapshot.owners.end(), first_id,
-      [](const PinOwner& one, uint64_t id) { return one.id < id; });
+  auto owner =
+      std::ranges::lower_bound(snapshot.owners, first_id, {}, &PinOwner::id);
   for (; owner != snapshot.owners.end(); ++owner) {
     if (holding && owner->holdings.empty()) continue;
     if (static_cast<size_t>(out.owners_size()) == size) {

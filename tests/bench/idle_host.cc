@@ -23,27 +23,17 @@ namespace {
 
 constexpr uint64_t kBlockPages = 32768;
 constexpr uint32_t kFirstPid = 1000;
+// After a minute without news the loop looks for less.
+constexpr unsigned kSettleSeconds = 65;
+
 constexpr int64_t kOld = 1'000'000'000;  // monotonic ns of all that happened
 
 // A kernel under which every owner holds one page; its block is told by its
 // index.
 class IdleHost : public Source {
  public:
-  IdleHost(uint32_t blocks, uint32_t owners) : blocks_(blocks) {
-    for (uint32_t i = 1; i <= owners; ++i)
-      owners_.push_back({.index = i,
-                         .long_term = true,
-                         .pid = kFirstPid + i,
-                         .start_boottime_ns = kOld,
-                         .comm = "idle",
-                         .door = "pin_user_pages",
-                         .calls = 1,
-                         .pages = 1,
-                         .first = {kOld, kOld},
-                         .last = {kOld, kOld},
-                         .kernel_stack = std::vector<uint64_t>(12, 1),
-                         .user_stack = {}});
-  }
+  IdleHost(uint32_t blocks, uint32_t owners)
+      : blocks_(blocks), owners_(owners) {}
 
   const std::vector<Fact>& facts() const override { return facts_; }
   const KernelNames& names() const override { return names_; }
@@ -53,8 +43,7 @@ class IdleHost : public Source {
     BlockLook look{.status = CENSUS_OK, .zones = {{}}};
     census_cell& cell = look.zones[0].cells[0];
     cell.pages[PAGE_MOVABLE] = kBlockPages;
-    for (uint64_t i = start_pfn / kBlockPages + 1; i <= owners_.size();
-         i += blocks_) {
+    for (uint64_t i = start_pfn / kBlockPages + 1; i <= owners_; i += blocks_) {
       const auto owner = static_cast<uint32_t>(i);
       look.pins.push_back(
           {.pins_a_page = 1,
@@ -70,7 +59,7 @@ class IdleHost : public Source {
   absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
       const std::vector<int>&) override {
     return std::vector<NodeCounterReading>{
-        {.nid = 0, .acquired = owners_.size(), .exact = true}};
+        {.nid = 0, .acquired = owners_, .exact = true}};
   }
   absl::StatusOr<std::vector<Migrations>> ReadMigrations() override {
     return absl::UnavailableError("");
@@ -85,13 +74,16 @@ class IdleHost : public Source {
 
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp) override {
     ClaimReading reading;
-    reading.owners = owners_;
+    // Each is told of once, as the kernel's are.
+    for (; told_ < owners_; ++told_) reading.owners.push_back(Owner(told_ + 1));
     return reading;
   }
   void KeepGaps(const ClaimGaps&) override {}
   void ForgetClaimsOutside(const std::function<bool(uint64_t)>&,
                            Timestamp) override {}
-  void ForgetOwners(const std::vector<uint32_t>&) override {}
+  std::vector<uint32_t> ForgetOwners(const std::vector<uint32_t>&) override {
+    return {};
+  }
   absl::Status Govern(const GovernorState&) override {
     return absl::OkStatus();
   }
@@ -100,13 +92,29 @@ class IdleHost : public Source {
   std::vector<int> ready_fds() const override { return {}; }
 
  private:
+  static OwnerReading Owner(uint32_t index) {
+    return {.index = index,
+            .long_term = true,
+            .pid = kFirstPid + index,
+            .start_boottime_ns = kOld,
+            .comm = "idle",
+            .door = "pin_user_pages",
+            .calls = 1,
+            .pages = 1,
+            .first = {kOld, kOld},
+            .last = {kOld, kOld},
+            .kernel_stack = std::vector<uint64_t>(12, 1),
+            .user_stack = {}};
+  }
+
   const uint64_t blocks_;
+  const uint32_t owners_;
   const std::vector<Fact> facts_ = {
       {.name = "census", .observable = true},
       {.name = "claims", .observable = true},
       {.name = "node_counters", .observable = true}};
   const KernelNames names_ = {.zones = {"Normal"}, .migratetypes = {"movable"}};
-  std::vector<OwnerReading> owners_;
+  uint32_t told_ = 0;  // of the owners
 };
 
 void Write(const std::filesystem::path& path, const std::string& text) {
@@ -199,16 +207,17 @@ int Measure(uint32_t blocks, uint32_t owners, int seconds) {
   const int stop = eventfd(0, EFD_CLOEXEC);
   std::jthread thread([&] { loop.Run(stop); });
   while (!published.Get()) sleep(1);
-  sleep(3);
+  sleep(kSettleSeconds);
   const double before = CpuSeconds();
   sleep(static_cast<unsigned>(seconds));
   const double cpu = CpuSeconds() - before;
+  const uint64_t resident = ResidentBytes();
   const auto snapshot = published.Get();
   const nlohmann::ordered_json answers = AnswerTimes(loop, blocks);
   std::puts(nlohmann::ordered_json{{"blocks", snapshot->blocks.at(0).blocks},
                                    {"owners", snapshot->owners.size()},
                                    {"cpu_percent", cpu / seconds * 100},
-                                   {"resident_mib", ResidentBytes() >> 20},
+                                   {"resident_mib", resident >> 20},
                                    {"answer_ms", answers}}
                 .dump()
                 .c_str());

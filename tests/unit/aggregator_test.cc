@@ -489,7 +489,7 @@ TEST_F(ClaimedTest, WhereTheCounterIsZeroNobodyHoldsAnything) {
   LookAtClaims(3, 2);
   const Snapshot snapshot = aggregator_.Build(At(9));
   EXPECT_THAT(snapshot.attributions, IsEmpty());
-  EXPECT_THAT(snapshot.owners.at(0).holdings, IsEmpty());
+  EXPECT_THAT(snapshot.owners[0].holdings, IsEmpty());
 }
 
 TEST_F(ClaimedTest, ClaimsFromBeforeALossAreProbableAndLaterOnesAreNot) {
@@ -501,6 +501,28 @@ TEST_F(ClaimedTest, ClaimsFromBeforeALossAreProbableAndLaterOnesAreNot) {
   SetClaims(7, {.lost_long_term = 1});
   LookAtClaims(8, 6);
   EXPECT_EQ(Only().certainty, Certainty::kHeld);
+}
+
+TEST_F(ClaimedTest, WhatDoesNotChangeIsSharedByTheSnapshots) {
+  SetClaims(2);
+  LookAtClaims(3, 2);
+  const Snapshot first = aggregator_.Build(At(5));
+  LookAtClaims(5, 2);
+  SetClaims(6);
+  const Snapshot same = aggregator_.Build(At(6));
+  EXPECT_EQ(first.owners[0].holdings, same.owners[0].holdings);
+  EXPECT_EQ(first.claiming_processes, 1u);
+  EXPECT_EQ(first.pin_kinds.at(0).long_term_older[0], 23u);
+  EXPECT_EQ(first.pin_kinds.at(0).long_term_older[1], 0u);
+  // Ages go on all the same.
+  EXPECT_EQ(aggregator_.Build(At(14)).pin_kinds.at(0).long_term_older[1], 23u);
+  EXPECT_EQ(&aggregator_.Build(At(15)).owners[0], &same.owners[0]);
+  aggregator_.ForgetOwners({1});
+  const Snapshot later = aggregator_.Build(At(16));
+  EXPECT_TRUE(later.owners.empty());
+  EXPECT_EQ(later.claiming_processes, 0u);
+  EXPECT_EQ(later.attributions.at(0).reason, "owner_unknown");
+  EXPECT_EQ(same.owners.size(), 1u);
 }
 
 TEST_F(ClaimedTest, WhatWasLostBeforeTheFirstReadingCounts) {

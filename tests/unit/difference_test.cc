@@ -101,7 +101,9 @@ TEST(Difference, OwnersAreNewChangedOrGone) {
 
 TEST(Difference, AnOwnerWhoseHoldingsChangedIsTold) {
   Snapshot to = Some();
-  to.owners[0].holdings = {{.zone = "Normal", .pins = {23, 23}}};
+  to.owners = {
+      {.id = 3, .calls = 1, .holdings = {{.zone = "Normal", .pins = {23, 23}}}},
+      {.id = 5, .calls = 1}};
   EXPECT_THAT(Diff(Some(), to).owners, ElementsAre(to.owners[0]));
 }
 

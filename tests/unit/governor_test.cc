@@ -22,8 +22,8 @@ class GovernorTest : public testing::Test {
     now_.monotonic_ns += kSecond;
     now_.realtime_ns += kSecond;
     reading_.totals.short_term_calls += calls + other_calls;
-    reading_.owners[0].calls += calls;
-    reading_.owners[1].calls += other_calls;
+    reading_.calls[0].calls.calls = calls;
+    reading_.calls[1].calls.calls = other_calls;
     return governor_.Update(reading_, now_);
   }
 
@@ -36,8 +36,8 @@ class GovernorTest : public testing::Test {
   Governor governor_{{.cpu_share = 1, .calls_per_second = 1000}};
   Timestamp now_{.realtime_ns = 5000 * kSecond, .monotonic_ns = 100 * kSecond};
   ClaimReading reading_{
-      .owners = {{.index = 3, .door = "pin_user_pages_fast"},
-                 {.index = 4, .door = "pin_user_pages_remote"}}};
+      .calls = {{.owner = 3, .door = "pin_user_pages_fast"},
+                {.owner = 4, .door = "pin_user_pages_remote"}}};
 };
 
 TEST_F(GovernorTest, ABurstChangesNothing) {

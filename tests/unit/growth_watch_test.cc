@@ -14,12 +14,16 @@ class GrowthWatchTest : public testing::Test {
   // What is suspected of it once it holds so many pages after one call more.
   std::optional<PinGrowth> Hold(uint64_t pages, bool calls = true) {
     owner_.calls += calls;
-    owner_.growth.reset();
     owner_.holdings = {{.certainty = Certainty::kHeld, .pins = {pages, pages}}};
     now_.monotonic_ns += 10 * kSecond;
-    std::vector<PinOwner> owners = {owner_};
-    watch_.Update(owners, now_);
-    return owners[0].growth;
+    watch_.Update(owner_, now_);
+    return Growth();
+  }
+
+  std::optional<PinGrowth> Growth() const {
+    const auto suspects = watch_.Suspects(now_);
+    const auto suspect = suspects.find(owner_.id);
+    return suspect == suspects.end() ? std::nullopt : suspect->second;
   }
 
   GrowthWatch watch_{60 * kSecond};
@@ -48,6 +52,13 @@ TEST_F(GrowthWatchTest, WhoStopsGrowingIsSuspectedNoMore) {
   EXPECT_FALSE(Hold(65, false));
 }
 
+TEST_F(GrowthWatchTest, TimeAloneEndsASuspicion) {
+  for (uint64_t i = 0; i < 7; ++i) Hold(23 + 7 * i);
+  EXPECT_TRUE(Growth());
+  now_.monotonic_ns += 60 * kSecond;
+  EXPECT_FALSE(Growth());
+}
+
 TEST_F(GrowthWatchTest, LooksThatFindMoreOfOneCallAreNoGrowth) {
   for (uint64_t i = 0; i < 12; ++i) EXPECT_FALSE(Hold(23 + 7 * i, i == 0));
 }
@@ -60,9 +71,8 @@ TEST_F(GrowthWatchTest, ShortTermPinsDoNotLeak) {
 TEST_F(GrowthWatchTest, WhatIsOnlyProbablyHeldDoesNotCount) {
   for (uint64_t i = 0; i < 6; ++i) Hold(23 + 7 * i);
   owner_.holdings = {{.certainty = Certainty::kProbable, .pins = {99, 99}}};
-  std::vector<PinOwner> owners = {owner_};
-  watch_.Update(owners, now_);
-  EXPECT_FALSE(owners[0].growth);
+  watch_.Update(owner_, now_);
+  EXPECT_FALSE(Growth());
 }
 
 TEST_F(GrowthWatchTest, AfterAGapItBeginsAnew) {

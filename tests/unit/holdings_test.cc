@@ -56,6 +56,10 @@ class HoldingsTest : public testing::Test {
     return holdings;
   }
 
+  std::vector<PinKinds> Kinds(const Holdings& holdings) const {
+    return KindsAt(holdings, now_);
+  }
+
   OwnerBook book_;
   ClaimGaps gaps_;
   int pinless_ = -1;
@@ -101,14 +105,14 @@ TEST_F(HoldingsTest, PagesAreOfTheKindOfThoseWhoHoldThem) {
   const Holdings holdings =
       Hold({Group(23, {LongTerm(1, 50)}), Group(3, {brief}), shared, one_of,
             either, Group(17, {}), Group(5, {LongTerm(1, 50)}, 1)});
-  ASSERT_EQ(holdings.kinds.size(), 2u);
-  const PinKinds& normal = holdings.kinds[0];
+  ASSERT_EQ(Kinds(holdings).size(), 2u);
+  const PinKinds normal = Kinds(holdings)[0];
   EXPECT_EQ(normal.zone, "Normal");
   EXPECT_EQ(normal.long_term, 23u + 7u + 11u);
   EXPECT_EQ(normal.short_term, 3u);
   EXPECT_EQ(normal.unknown, 13u + 17u);
-  EXPECT_EQ(holdings.kinds[1].zone, "Movable");
-  EXPECT_EQ(holdings.kinds[1].long_term, 5u);
+  EXPECT_EQ(Kinds(holdings)[1].zone, "Movable");
+  EXPECT_EQ(Kinds(holdings)[1].long_term, 5u);
 }
 
 // 1s, 10s, 1m, 10m, 1h, 1d, 7d.
@@ -118,7 +122,7 @@ TEST_F(HoldingsTest, PagesCountWithEachAgeThatTheyCertainlyHave) {
   now_ = At(4000);
   PinGroup group = Group(23 + 7 + 3, {LongTerm(1, 40)});
   group.ages = {{{40 * kSecond, 23}, {3939 * kSecond, 7}, {3998 * kSecond, 3}}};
-  const PinKinds kinds = Hold({group}).kinds.at(0);
+  const PinKinds kinds = Kinds(Hold({group})).at(0);
   // A claim of the second 3939 may have been made at its end.
   EXPECT_EQ(kinds.long_term_older, (Older{30, 30, 23, 23, 23}));
   EXPECT_EQ(kinds.short_term_older, Older{});
@@ -127,7 +131,7 @@ TEST_F(HoldingsTest, PagesCountWithEachAgeThatTheyCertainlyHave) {
 TEST_F(HoldingsTest, OfSeveralHoldersTheFirstTellsTheAge) {
   PinGroup shared = Group(7, {LongTerm(1, 90), LongTerm(2, 20)});
   shared.pins_a_page = 2;
-  EXPECT_EQ(Hold({shared}).kinds.at(0).long_term_older, (Older{7, 7, 7}));
+  EXPECT_EQ(Kinds(Hold({shared})).at(0).long_term_older, (Older{7, 7, 7}));
 }
 
 TEST_F(HoldingsTest, AShortTermPinIsAsOldAsTheLookSawIt) {
@@ -135,7 +139,7 @@ TEST_F(HoldingsTest, AShortTermPinIsAsOldAsTheLookSawIt) {
   brief.long_term = false;
   now_ = At(4000);
   const Holdings holdings = Hold({Group(3, {brief})});
-  EXPECT_EQ(holdings.kinds.at(0).short_term_older, (Older{3}));
+  EXPECT_EQ(Kinds(holdings).at(0).short_term_older, (Older{3}));
   EXPECT_EQ(holdings.by_owner.at(1)[0].overdue_pages, 3u);
 }
 
@@ -149,7 +153,7 @@ TEST_F(HoldingsTest, AShortTermPinOfTheLastSecondsIsNotOverdue) {
 TEST_F(HoldingsTest, WhatNobodyHoldsForSureHasNoAge) {
   Claim ended = LongTerm(1, 20);
   book_.SetEnded(1);
-  const PinKinds kinds = Hold({Group(7, {ended})}).kinds.at(0);
+  const PinKinds kinds = Kinds(Hold({Group(7, {ended})})).at(0);
   EXPECT_EQ(kinds.unknown, 7u);
   EXPECT_EQ(kinds.long_term_older, Older{});
 }
@@ -158,8 +162,8 @@ TEST_F(HoldingsTest, PagesOfCmaAreToldApart) {
   PinGroup cma = Group(7, {LongTerm(1, 50)});
   cma.cma = true;
   const Holdings holdings = Hold({Group(23, {LongTerm(1, 50)}), cma});
-  EXPECT_EQ(holdings.kinds.at(0).long_term, 30u);
-  EXPECT_EQ(holdings.kinds.at(0).long_term_in_cma, 7u);
+  EXPECT_EQ(Kinds(holdings).at(0).long_term, 30u);
+  EXPECT_EQ(Kinds(holdings).at(0).long_term_in_cma, 7u);
   ASSERT_EQ(holdings.by_owner.at(1).size(), 2u);
   EXPECT_FALSE(holdings.by_owner.at(1)[0].cma);
   EXPECT_TRUE(holdings.by_owner.at(1)[1].cma);
@@ -203,7 +207,7 @@ TEST_F(HoldingsTest, WhoIsInferredIsNoOwnerAndTotalsStillAddUp) {
           PinAttribution{
               0, "Normal", Certainty::kUnattributed, "not_searched", {1, 1}}));
   EXPECT_EQ(holdings.by_owner.size(), 1u);
-  EXPECT_EQ(holdings.kinds.at(0).unknown, 3u + 512u);
+  EXPECT_EQ(Kinds(holdings).at(0).unknown, 3u + 512u);
   const std::vector<InferredHolder> holders = InferredHolders(holdings, rules);
   ASSERT_EQ(holders.size(), 2u);
   EXPECT_EQ(holders[0].process.pid, 50u);
@@ -234,10 +238,9 @@ TEST_F(HoldingsTest, OneAgeThatIsNotExactMakesTheSumsNotExact) {
   EXPECT_FALSE(holdings.by_owner.at(1)[0].since_exact);
 }
 
-TEST_F(HoldingsTest, ThoseWhoHoldNothingAreLeftOutOnDemand) {
+TEST_F(HoldingsTest, ThoseWhoHoldNothingAreNoHolders) {
   const Holdings holdings = Hold({Group(23, {LongTerm(2, 50)})});
-  EXPECT_EQ(OwnersWith(holdings, book_, /*only_holders=*/false).size(), 2u);
-  const std::vector<PinOwner> holders = OwnersWith(holdings, book_, true);
+  const std::vector<PinOwner> holders = HoldersOf(holdings, book_);
   ASSERT_EQ(holders.size(), 1u);
   EXPECT_EQ(holders[0].id, 2u);
   EXPECT_EQ(holders[0].holdings.size(), 1u);

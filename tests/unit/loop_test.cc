@@ -85,7 +85,9 @@ class FakeSource : public Source {
                            Timestamp) override {
     forgets_outside = is_looked_at(32768) && !is_looked_at(65536);
   }
-  void ForgetOwners(const std::vector<uint32_t>&) override {}
+  std::vector<uint32_t> ForgetOwners(const std::vector<uint32_t>&) override {
+    return {};
+  }
   absl::Status Govern(const GovernorState& state) override {
     governed = state.stage;
     return absl::OkStatus();

@@ -33,7 +33,7 @@ TEST(OwnerBook, AsksOnceWhoANewOwnerIs) {
   ASSERT_EQ(unknown.size(), 1u);
   book.Add(unknown[0], {.process = {.comm = "holder"}});
   EXPECT_THAT(book.Update({Reading(1, 42)}), IsEmpty());
-  const PinOwner& owner = book.owners().at(1);
+  const PinOwner& owner = *book.Find(1);
   EXPECT_EQ(owner.process.pid, 42u);
   EXPECT_EQ(owner.process.start_boottime_ns, 42'000u);
   EXPECT_EQ(owner.process.comm, "holder");
@@ -44,15 +44,52 @@ TEST(OwnerBook, BringsTheCountsOfAnOwnerUpToDate) {
   OwnerBook book;
   AddNew(book, {Reading(1, 42)});
   book.Update({Reading(1, 42, 7)});
-  EXPECT_EQ(book.owners().at(1).calls, 7u);
-  EXPECT_EQ(book.owners().at(1).pages, 161u);
-  EXPECT_EQ(book.owners().at(1).process.comm, "holder");
+  EXPECT_EQ(book.Find(1)->calls, 7u);
+  EXPECT_EQ(book.Find(1)->pages, 161u);
+  EXPECT_EQ(book.Find(1)->process.comm, "holder");
 }
 
-TEST(OwnerBook, ForgetsOwnersThatAreNoLongerRead) {
+TEST(OwnerBook, AReadingChangesOnlyThoseThatAreInIt) {
   OwnerBook book;
   AddNew(book, {Reading(1, 42), Reading(2, 43)});
-  book.Update({Reading(2, 43)});
+  const OwnerList before = book.owners();
+  book.Update({Reading(2, 43, 7)});
+  EXPECT_EQ(before[1].calls, 1u);
+  EXPECT_EQ(book.owners()[1].calls, 7u);
+  // The other is the very same.
+  EXPECT_EQ(book.owners().all()[0], before.all()[0]);
+  EXPECT_EQ(&book.owners().all(), &book.owners().all());
+}
+
+TEST(OwnerBook, OwnersWithTheSameStackShareIt) {
+  OwnerBook book;
+  for (uint32_t id = 1; id <= 3; ++id)
+    book.Add(Reading(id, 42),
+             {.kernel_stack = CallStack{id < 3 ? "io_pin_pages+0x42" : "b"}});
+  EXPECT_EQ(&*book.Find(1)->kernel_stack, &*book.Find(2)->kernel_stack);
+  book.Forget({1, 2});
+  EXPECT_EQ(book.Find(3)->kernel_stack->at(0), "b");
+  EXPECT_FALSE(book.Find(3)->user_stack);
+}
+
+TEST(OwnerBook, HoldingsAreNotedWhereTheyHaveChanged) {
+  OwnerBook book;
+  AddNew(book, {Reading(1, 42), Reading(2, 43), Reading(4, 44)});
+  const std::vector<PinHolding> some = {{.zone = "Normal", .pins = {23, 23}}};
+  EXPECT_THAT(book.SetHoldings({{2, some}, {3, some}, {4, some}}),
+              ElementsAre(2, 4));
+  EXPECT_THAT(book.SetHoldings({{2, some}}), ElementsAre(4));
+  EXPECT_EQ(book.Find(2)->holdings, some);
+  EXPECT_THAT(book.Find(4)->holdings, IsEmpty());
+}
+
+TEST(OwnerBook, ForgetsThoseThatTheSourceHasForgotten) {
+  OwnerBook book;
+  AddNew(book, {Reading(1, 42), Reading(2, 43)});
+  book.SetEnded(1);
+  book.Forget({1, 7});
+  EXPECT_THAT(book.ended(), IsEmpty());
+  EXPECT_EQ(book.owners().size(), 1u);
   EXPECT_EQ(book.StateOf(1), OwnerState::kUnknown);
   EXPECT_EQ(book.StateOf(2), OwnerState::kAlive);
 }
@@ -62,7 +99,7 @@ TEST(OwnerBook, AnIndexUsedAgainIsAnotherOwner) {
   AddNew(book, {Reading(1, 42)});
   book.SetEnded(1);
   AddNew(book, {Reading(1, 43)});
-  EXPECT_EQ(book.owners().at(1).process.pid, 43u);
+  EXPECT_EQ(book.Find(1)->process.pid, 43u);
   EXPECT_EQ(book.StateOf(1), OwnerState::kAlive);
 }
 
@@ -74,7 +111,7 @@ TEST(OwnerBook, TellsProcessesWithTheSamePidApart) {
   book.SetEnded(1);
   EXPECT_EQ(book.StateOf(1), OwnerState::kEnded);
   EXPECT_EQ(book.StateOf(2), OwnerState::kAlive);
-  EXPECT_THAT(book.Ended(), ElementsAre(1));
+  EXPECT_THAT(book.ended(), ElementsAre(1));
 }
 
 TEST(OwnerBook, NotesTheEndOfWhoAskedApartFromTheOwners) {
@@ -83,9 +120,9 @@ TEST(OwnerBook, NotesTheEndOfWhoAskedApartFromTheOwners) {
   book.Add(Reading(2, 43), {});
   book.SetViaEnded(1);
   book.SetViaEnded(2);
-  EXPECT_TRUE(book.owners().at(1).via->ended);
+  EXPECT_TRUE(book.Find(1)->via->ended);
   EXPECT_EQ(book.StateOf(1), OwnerState::kAlive);
-  EXPECT_FALSE(book.owners().at(2).via.has_value());
+  EXPECT_FALSE(book.Find(2)->via);
 }
 
 TEST(OwnerBook, TheEndOfAnOwnerThatIsNotKnownChangesNothing) {

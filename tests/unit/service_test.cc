@@ -345,8 +345,10 @@ TEST_F(ServiceTest, AttemptsNameTheOwnersOfTheirBlockers) {
 
 TEST_F(ServiceTest, OwnersComeInPagesById) {
   Snapshot snapshot = *SomeSnapshot(1);
+  auto owners = std::make_shared<OwnerList::Owners>();
   for (uint32_t id = 2; id <= 2 * 1007; id += 2)
-    snapshot.owners.push_back({.id = id});
+    owners->push_back(std::make_shared<const PinOwner>(PinOwner{.id = id}));
+  snapshot.owners = OwnerList(std::move(owners));
   snapshot.attributions = {{.zone = "Normal", .pins = {23, 23}}};
   snapshot.claims = ClaimTotals{.owners = 1007};
   published_.Set(std::make_shared<const Snapshot>(snapshot));
@@ -965,8 +967,8 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
        .subsystem = "\xff",
        .call_site = "\xff",
        .devices = {{"\xff", "c"}},
-       .kernel_stack = {"\xff", "a"},
-       .user_stack = {"b", "\xff"},
+       .kernel_stack = CallStack{"\xff", "a"},
+       .user_stack = CallStack{"b", "\xff"},
        .calls = 7,
        .pages = 8,
        .first = {.realtime_ns = 9},

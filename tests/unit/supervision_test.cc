@@ -30,11 +30,7 @@ Snapshot Pinned() {
                                       {.confirmed = {.pages = 3}}},
                      .oldest_look = At(90)},
                     {.name = "Movable", .oldest_look = At(95)}};
-  const PinHolding holding{.zone = "Normal", .pins = {.pages = 1}};
-  snapshot.owners = {{.id = 1, .process = {.pid = 7}, .holdings = {holding}},
-                     {.id = 2, .process = {.pid = 7}, .holdings = {holding}},
-                     {.id = 3, .process = {.pid = 8}, .holdings = {holding}},
-                     {.id = 4, .process = {.pid = 9}}};
+  snapshot.claiming_processes = 2;
   return snapshot;
 }
 

@@ -61,6 +61,14 @@ class WatchTest : public testing::Test {
     while (!snapshot.expired()) std::this_thread::yield();
   }
 
+  void AddLargeOwners() {
+    auto owners = std::make_shared<OwnerList::Owners>();
+    for (uint32_t id = 0; id < 3000; ++id)
+      owners->push_back(std::make_shared<const PinOwner>(
+          PinOwner{.id = id, .door = std::string(1000, 'x')}));
+    snapshot_.owners = OwnerList(std::move(owners));
+  }
+
   const TempTree tree_;
   const std::string path_ = tree_.root() + "/ro.sock";
   Snapshot snapshot_;
@@ -149,8 +157,7 @@ TEST_F(WatchTest, SnapshotsWithoutNewsAreNeitherToldNorMissed) {
 
 TEST_F(WatchTest, AReaderThatIsTooSlowMissesStatesAndNoOutcome) {
   // More than flow control lets pass to one who does not read.
-  for (uint32_t id = 0; id < 3000; ++id)
-    snapshot_.owners.push_back({.id = id, .door = std::string(1000, 'x')});
+  AddLargeOwners();
   Publish();
   Client slow(*stub_);
   slow.AwaitStart();
@@ -227,8 +234,7 @@ TEST_F(WatchTest, StopEndsEveryReader) {
 }
 
 TEST_F(WatchTest, StopDoesNotWaitForAReaderThatTakesNothing) {
-  for (uint32_t id = 0; id < 3000; ++id)
-    snapshot_.owners.push_back({.id = id, .door = std::string(1000, 'x')});
+  AddLargeOwners();
   Publish();
   Client stuck(*stub_);
   stuck.AwaitStart();
