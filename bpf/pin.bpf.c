@@ -302,7 +302,9 @@ static __always_inline void give_back(__u32 *busy, const bool bounded)
 
 static __always_inline bool is_active(void)
 {
-	return generation >= oldest_active && generation <= newest_active;
+	const __u32 own = generation;
+
+	return own >= oldest_active && own <= newest_active;
 }
 
 static __always_inline struct pin_begin *begin_of(__u64 task, __u32 door)
@@ -337,11 +339,12 @@ static __always_inline void read_faults(__u64 task, __u64 *minor, __u64 *major, 
 /* A pin function is entered: notes when, of short-term calls only of a sample. */
 static __always_inline int enter(__u32 door, __u32 long_term, const bool bounded)
 {
-	const __u64 task = bpf_get_current_task();
-	struct pin_begin *begin = begin_of(task, door);
+	struct pin_begin *begin;
+	__u64 task;
 
 	if (!is_active())
 		return 0;
+	/* Most short-term calls end here: nothing before it that they do not need. */
 	if (!long_term) {
 		__u32 zero = 0;
 		struct pin_totals *totals = bpf_map_lookup_elem(&pin_totals, &zero);
@@ -349,6 +352,8 @@ static __always_inline int enter(__u32 door, __u32 long_term, const bool bounded
 		if (!totals || totals->short_entered++ % PINWATCH_SAMPLE)
 			return 0;
 	}
+	task = bpf_get_current_task();
+	begin = begin_of(task, door);
 	if (!take(&begin->taken, bounded))
 		return 0;
 	read_faults(task, &begin->minor_faults, &begin->major_faults, bounded);
