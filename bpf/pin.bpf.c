@@ -1003,7 +1003,11 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 
 	if (!work || !totals)
 		return 0;
-	note_totals(&call, totals, long_term);
+	/* Each with places in the totals that are known to the compiler. */
+	if (long_term)
+		note_totals(&call, totals, 1);
+	else
+		note_totals(&call, totals, 0);
 	if (!long_term && !call.measure.taken && skip_short_term(work)) {
 		__sync_fetch_and_add(&totals->short_term_skipped, 1);
 		return 0;

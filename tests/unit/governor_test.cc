@@ -84,22 +84,22 @@ TEST_F(GovernorTest, AfterACalmMinuteAllIsRecordedAgain) {
 
 TEST_F(GovernorTest, TheShareOfTheCpusCounts) {
   Governor governor({.cpu_share = 0.001, .cpus = 2});
-  // 2 ms a second of two CPUs: 20,000 calls that are not recorded.
+  // 2 ms a second of two CPUs: 11,765 calls that are not recorded.
   for (int i = 0; i < 9; ++i) {
     now_.monotonic_ns += kSecond;
-    reading_.totals.short_term_calls += 19'900;
-    reading_.totals.short_term_skipped += 19'900;
+    reading_.totals.short_term_calls += 11'700;
+    reading_.totals.short_term_skipped += 11'700;
     EXPECT_EQ(governor.Update(reading_, now_).stage, GovernorStage::kAll);
   }
   for (int i = 0; i < 3; ++i) {
     now_.monotonic_ns += kSecond;
-    reading_.totals.short_term_calls += 20'100;
-    reading_.totals.short_term_skipped += 20'100;
+    reading_.totals.short_term_calls += 11'800;
+    reading_.totals.short_term_skipped += 11'800;
     governor.Update(reading_, now_);
   }
   EXPECT_EQ(governor.Update(reading_, now_).stage, GovernorStage::kSampled);
   EXPECT_NEAR(governor.Update(reading_, now_).cost_seconds,
-              (8 * 19'900 + 3 * 20'100) * 100e-9, 1e-9);
+              (8 * 11'700 + 3 * 11'800) * 170e-9, 1e-9);
 }
 
 TEST_F(GovernorTest, QuestionsInBetweenAreNoReadings) {
