@@ -132,8 +132,34 @@ struct migrate_counters {
 	__u64 thp_succeeded;
 	__u64 thp_failed;
 	__u64 thp_split;
+	__u64 large_split; /* large folios, THPs too; stays 0 before Linux v6.12 */
 };
-ASSERT_LAYOUT(struct migrate_counters, 48);
+ASSERT_LAYOUT(struct migrate_counters, 56);
+
+/* Why a page stays where it is. Which kind of pin the page does not tell. */
+enum page_stays {
+	STAYS_PINNED,
+	STAYS_PINNED_LONG_TERM,
+	STAYS_PINNED_SHORT_TERM,
+	STAYS_PLAIN_REFERENCE,
+	STAYS_BIASED_REFERENCE,
+	STAYS_WRITEBACK,
+	STAYS_DIRTY,
+	STAYS_LOCKED,
+	STAYS_HUGETLB,
+	STAYS_SLAB,
+	STAYS_PAGE_TABLE,
+	STAYS_KERNEL_MEMORY,
+	STAYS_RESERVED,
+	STAYS_OFFLINE,
+	STAYS_POISONED,
+	STAYS_SECRETMEM,
+	STAYS_TRANSIENT,
+	NR_PAGE_STAYS,
+};
+
+/* A power of two, so that an index is bounded by a mask. */
+#define PINWATCH_MAX_PAGE_STAYS 32
 
 /* Errors an attempt is counted under; a larger one is counted under the last. */
 #define PINWATCH_MAX_ERRNO 256
@@ -231,6 +257,60 @@ struct page_facts {
 	__u32 reserved;
 };
 ASSERT_LAYOUT(struct page_facts, 48);
+
+/* Folios left over by one call of migrate_pages() that are looked at. */
+#define PINWATCH_MIGRATE_WALK 256
+
+/*
+ * How long calls took: the first bucket is for less than 1,024 ns, each of the
+ * others for less than twice as much, the last for the rest.
+ */
+#define PINWATCH_LATENCY_BUCKETS 26
+#define PINWATCH_LATENCY_SHIFT 10
+
+/* What calls of migrate_pages() with one reason came to. */
+struct migrate_details {
+	__u64 measured_calls;
+	__u64 measured_ns;
+	__u64 unmeasured_calls; /* their begin was not seen */
+	__u64 unclassified;	/* pages that did not move and were not looked at */
+	__u64 calls[PINWATCH_LATENCY_BUCKETS];
+	__u64 failed_pages[PINWATCH_MAX_PAGE_STAYS]; /* by enum page_stays */
+};
+ASSERT_LAYOUT(struct migrate_details, 8 * (4 + PINWATCH_LATENCY_BUCKETS + PINWATCH_MAX_PAGE_STAYS));
+
+/* A call of migrate_pages() under way, by the hash of its task. */
+struct migrate_begin {
+	__u64 task;
+	__u64 from; /* address of its list */
+	__u64 ns;
+	__u64 check; /* all of these, exclusive or: two calls may meet here */
+};
+ASSERT_LAYOUT(struct migrate_begin, 32);
+#define PINWATCH_MIGRATE_BEGINS 1024
+
+/* New pages that are listed in a second. */
+#define PINWATCH_MIGRATE_LISTED 64
+
+/* A page that did not move. */
+struct migrate_failure_key {
+	__u64 pfn;
+	__u32 mode;
+	__u32 reason;
+};
+struct migrate_failure {
+	__u64 first_ns; /* CLOCK_MONOTONIC */
+	__u64 last_ns;
+	__u64 times_met;
+	/* Who wanted it to move, and what the page said, at the last time. */
+	struct page_facts page;
+	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
+	__u32 tgid;
+	__u32 reserved;
+	char comm[16]; /* of the thread: hostile text */
+};
+ASSERT_LAYOUT(struct migrate_failure_key, 16);
+ASSERT_LAYOUT(struct migrate_failure, 24 + 48 + 32);
 
 /* A page that stood in the way of an attempt. */
 struct hotplug_blocker_key {
@@ -364,12 +444,7 @@ struct pin_activity {
 };
 ASSERT_LAYOUT(struct pin_activity, 80);
 
-/*
- * How long an owner's calls took. The first bucket is for less than 1,024 ns,
- * each of the others for less than twice as much, the last for the rest.
- */
-#define PINWATCH_LATENCY_BUCKETS 26
-#define PINWATCH_LATENCY_SHIFT 10
+/* How long an owner's calls took. */
 struct pin_latency {
 	__u32 calls[PINWATCH_LATENCY_BUCKETS];
 };

@@ -1,53 +1,300 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Counts what migrate_pages() achieves, by reason and mode. */
+/*
+ * Counts what migrate_pages() achieves, by reason and mode, how long it takes,
+ * and why pages did not move. A program at its entry notes the list of folios
+ * and the time, the tracepoint at its end looks at what is left on the list.
+ */
 #include "kernel.h"
 
 #include <bpf/bpf_helpers.h>
+#include <linux/ptrace.h>
 
 #include "events.h"
+#include "latency.h"
+#include "page_facts.h"
+#include "page_stays.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
+#define NR_PLACES (PINWATCH_MAX_MIGRATE_REASONS * PINWATCH_MAX_MIGRATE_MODES)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PINWATCH_MAX_MIGRATE_REASONS *PINWATCH_MAX_MIGRATE_MODES);
+	__uint(max_entries, NR_PLACES);
 	__type(key, __u32);
 	__type(value, struct migrate_counters);
 } migrate_counters SEC(".maps");
 
-static __always_inline int count_migration(const __u64 *ctx, __u32 mode, __u32 reason)
-{
-	struct migrate_counters *counters;
-	__u32 key;
+/* By reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PINWATCH_MAX_MIGRATE_REASONS);
+	__type(key, __u32);
+	__type(value, struct migrate_details);
+} migrate_details SEC(".maps");
 
-	/* What does not fit is counted under the last, which no kernel uses. */
+/* Pages that did not move. The daemon takes them away when they get old. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct migrate_failure_key);
+	__type(value, struct migrate_failure);
+} migrate_failures SEC(".maps");
+
+/* The daemon clears it when it detaches: who has begun may end unseen then. */
+struct migrate_begin migrate_begins[PINWATCH_MIGRATE_BEGINS];
+
+__u64 migrate_listed_second; /* the second in which so many were listed */
+__u64 migrate_listed;
+__u64 migrate_unlisted; /* times a page was met and not listed */
+
+static __always_inline struct migrate_begin *begin_of(__u64 task)
+{
+	/* Tasks are some KiB apart: the multiplication spreads them. */
+	__u32 at = (__u32)(task >> 6) * 2654435761U >> 20;
+
+	barrier_var(at);
+	return &migrate_begins[at & (PINWATCH_MIGRATE_BEGINS - 1)];
+}
+
+/*
+ * Of two calls that meet in one place the later one stays, and so does the
+ * inner one of two of the same task: a target page may be had by migrating.
+ */
+static __always_inline int call_begins(__u64 from)
+{
+	__u64 task = bpf_get_current_task();
+	struct migrate_begin *begin = begin_of(task);
+	__u64 now = bpf_ktime_get_ns();
+
+	begin->task = task;
+	begin->from = from;
+	begin->ns = now;
+	begin->check = task ^ from ^ now;
+	return 0;
+}
+
+SEC("?fentry/migrate_pages")
+int begin__fentry(__u64 *ctx)
+{
+	__u64 from = 0;
+
+	/* Read as a number: the verifier lets nobody calculate with a typed pointer. */
+	bpf_probe_read_kernel(&from, sizeof(from), ctx);
+	return call_begins(from);
+}
+
+/* A function with more than six arguments takes no fentry before Linux v6.6. */
+SEC("?kprobe/migrate_pages")
+int begin__kprobe(struct pt_regs *ctx)
+{
+	return call_begins(ctx->rdi);
+}
+
+/* Its begin, which nobody finds again; false where it was not seen. */
+static __always_inline bool take_begin(struct migrate_begin *taken)
+{
+	__u64 task = bpf_get_current_task();
+	struct migrate_begin *begin = begin_of(task);
+
+	*taken = *begin;
+	if (taken->task != task || taken->check != (task ^ taken->from ^ taken->ns))
+		return false;
+	begin->task = 0;
+	return true;
+}
+
+/* What does not fit is counted under the last, which no kernel uses. */
+static __always_inline __u32 place_of(__u32 mode, __u32 reason)
+{
 	if (mode >= PINWATCH_MAX_MIGRATE_MODES)
 		mode = PINWATCH_MAX_MIGRATE_MODES - 1;
 	if (reason >= PINWATCH_MAX_MIGRATE_REASONS)
 		reason = PINWATCH_MAX_MIGRATE_REASONS - 1;
-	key = reason * PINWATCH_MAX_MIGRATE_MODES + mode;
-	counters = bpf_map_lookup_elem(&migrate_counters, &key);
+	return reason * PINWATCH_MAX_MIGRATE_MODES + mode;
+}
+
+static __always_inline void count_call(const __u64 *ctx, __u64 large_split, __u32 place)
+{
+	struct migrate_counters *counters = bpf_map_lookup_elem(&migrate_counters, &place);
+
 	if (!counters)
-		return 0;
+		return;
 	__sync_fetch_and_add(&counters->calls, 1);
 	__sync_fetch_and_add(&counters->succeeded_pages, ctx[0]);
 	__sync_fetch_and_add(&counters->failed_pages, ctx[1]);
 	__sync_fetch_and_add(&counters->thp_succeeded, ctx[2]);
 	__sync_fetch_and_add(&counters->thp_failed, ctx[3]);
 	__sync_fetch_and_add(&counters->thp_split, ctx[4]);
+	/* Of a constant 0 clang makes an atomic or, which Linux v5.10 lacks. */
+	if (large_split)
+		__sync_fetch_and_add(&counters->large_split, large_split);
+}
+
+static __always_inline bool may_list(void)
+{
+	__u64 second = bpf_ktime_get_ns() >> 30;
+
+	if (migrate_listed_second != second) {
+		migrate_listed_second = second;
+		migrate_listed = 0;
+	}
+	return migrate_listed++ < PINWATCH_MIGRATE_LISTED;
+}
+
+static __always_inline void read_asker(struct migrate_failure *failure)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *leader = NULL;
+
+	failure->tgid = bpf_get_current_pid_tgid() >> 32;
+	bpf_probe_read_kernel(&leader, sizeof(leader), &task->group_leader);
+	bpf_probe_read_kernel(&failure->start_ns, sizeof(failure->start_ns),
+			      &leader->start_boottime);
+	bpf_get_current_comm(failure->comm, sizeof(failure->comm));
+}
+
+/* `fresh` has what the page said. */
+static __always_inline void list_failure(__u64 pfn, __u32 place, struct migrate_failure *fresh)
+{
+	struct migrate_failure_key key = {.pfn = pfn};
+	struct migrate_failure *known;
+
+	key.mode = place % PINWATCH_MAX_MIGRATE_MODES;
+	key.reason = place / PINWATCH_MAX_MIGRATE_MODES;
+	/* Attempts to take a block offline have a list of their own. */
+	if (key.reason == bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
+		return;
+	known = bpf_map_lookup_elem(&migrate_failures, &key);
+	if (!known && !may_list()) {
+		__sync_fetch_and_add(&migrate_unlisted, 1);
+		return;
+	}
+	fresh->first_ns = fresh->last_ns = bpf_ktime_get_ns();
+	fresh->times_met = 1;
+	read_asker(fresh);
+	if (known) {
+		fresh->first_ns = known->first_ns;
+		fresh->times_met = known->times_met + 1;
+		*known = *fresh;
+	} else if (bpf_map_update_elem(&migrate_failures, &key, fresh, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&migrate_unlisted, 1);
+	}
+}
+
+/*
+ * How many pages, at most `room`, the folio that was left over counts for; 0
+ * where it cannot be read. Not static, so that the verifier goes through it once
+ * and not for every turn of the loop that calls it.
+ */
+__noinline int note_failure(__u64 pfn, __u32 place, __u64 room)
+{
+	struct migrate_failure fresh = {};
+	struct page_finding found;
+	struct migrate_details *details;
+	__u32 reason = place / PINWATCH_MAX_MIGRATE_MODES;
+	__u64 nr_pages;
+
+	if (!read_page_facts(pfn, &fresh.page))
+		return 0;
+	find_why_it_stays(&fresh.page, 1, &found);
+	nr_pages = 1ULL << (fresh.page.order & 31);
+	if (nr_pages > room)
+		nr_pages = room;
+	details = bpf_map_lookup_elem(&migrate_details, &reason);
+	if (!details)
+		return 0;
+	barrier_var(found.why);
+	__sync_fetch_and_add(&details->failed_pages[found.why & (PINWATCH_MAX_PAGE_STAYS - 1)],
+			     nr_pages);
+	list_failure(pfn, place, &fresh);
+	return nr_pages;
+}
+
+/*
+ * Those that failed stand first; after an abort those follow that were not tried.
+ * Linux v5.10 has put back itself the pages that it takes to never move.
+ */
+static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place)
+{
+	__u64 done = 0, at = 0;
+	int i, nr_pages;
+
+	bpf_probe_read_kernel(&at, sizeof(at), (void *)from);
+	for (i = 0; i < PINWATCH_MIGRATE_WALK && done < failed; i++) {
+		if (!at || at == from)
+			break;
+		nr_pages = note_failure(pfn_of(at - bpf_core_field_offset(struct page, lru)), place,
+					failed - done);
+		if (nr_pages <= 0)
+			break;
+		done += nr_pages;
+		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at))
+			break;
+	}
+	return done;
+}
+
+static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 mode, __u32 reason)
+{
+	__u32 place = place_of(mode, reason);
+	__u64 failed = ctx[1], done = 0, ns;
+	struct migrate_details *details;
+	struct migrate_begin begin;
+	__u32 key = place / PINWATCH_MAX_MIGRATE_MODES;
+	bool seen = take_begin(&begin);
+
+	count_call(ctx, large_split, place);
+	details = bpf_map_lookup_elem(&migrate_details, &key);
+	if (!details)
+		return 0;
+	if (!seen) {
+		__sync_fetch_and_add(&details->unmeasured_calls, 1);
+	} else {
+		__u32 bucket;
+
+		ns = bpf_ktime_get_ns() - begin.ns;
+		bucket = latency_bucket(ns);
+		__sync_fetch_and_add(&details->measured_calls, 1);
+		__sync_fetch_and_add(&details->measured_ns, ns);
+		barrier_var(bucket);
+		if (bucket < PINWATCH_LATENCY_BUCKETS)
+			__sync_fetch_and_add(&details->calls[bucket], 1);
+	}
+	if (!failed)
+		return 0;
+	if (seen)
+		done = classify(begin.from, failed, place);
+	if (done < failed)
+		__sync_fetch_and_add(&details->unclassified, failed - done);
 	return 0;
 }
 
 /* Succeeded, failed, three of THPs, mode, reason. */
 SEC("?tp_btf/mm_migrate_pages")
-int migrate__tp_btf_7_args(__u64 *ctx)
+int end__7_args(__u64 *ctx)
 {
-	return count_migration(ctx, ctx[5], ctx[6]);
+	return call_ends(ctx, 0, ctx[5], ctx[6]);
 }
 
 /* From Linux v6.12 on splits of large folios come before the mode. */
 SEC("?tp_btf/mm_migrate_pages")
-int migrate__tp_btf_8_args(__u64 *ctx)
+int end__8_args(__u64 *ctx)
 {
-	return count_migration(ctx, ctx[6], ctx[7]);
+	return call_ends(ctx, ctx[5], ctx[6], ctx[7]);
+}
+
+/* Where no program may read the kernel's memory. */
+SEC("?tp_btf/mm_migrate_pages")
+int count__7_args(__u64 *ctx)
+{
+	count_call(ctx, 0, place_of(ctx[5], ctx[6]));
+	return 0;
+}
+
+SEC("?tp_btf/mm_migrate_pages")
+int count__8_args(__u64 *ctx)
+{
+	count_call(ctx, ctx[5], place_of(ctx[6], ctx[7]));
+	return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "events.h"
 #include "folio.h"
+#include "latency.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -447,23 +448,6 @@ static __always_inline bool is_last_owner(const struct scratch *work,
 
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] &&
 	       work->last_generation == owners_generation;
-}
-
-/* Which bucket of struct pin_latency a call belongs to. */
-static __always_inline __u32 latency_bucket(__u64 ns)
-{
-	__u64 rest = ns >> PINWATCH_LATENCY_SHIFT;
-	__u32 bucket = 0;
-
-#pragma clang loop unroll(full)
-	for (__u32 bits = 16; bits; bits >>= 1) {
-		if (rest >> bits) {
-			rest >>= bits;
-			bucket += bits;
-		}
-	}
-	bucket += rest != 0;
-	return bucket < PINWATCH_LATENCY_BUCKETS ? bucket : PINWATCH_LATENCY_BUCKETS - 1;
 }
 
 static __always_inline void note_latency(struct scratch *work, __u32 owner, __u64 ns)

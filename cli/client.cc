@@ -210,6 +210,25 @@ absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
   return all;
 }
 
+absl::StatusOr<v1::ListMigrationsResponse> AskMigrations(
+    const Question& question) {
+  const auto deadline = Deadline(question);
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  v1::ListMigrationsRequest request;
+  v1::ListMigrationsResponse all;
+  do {
+    v1::ListMigrationsResponse page;
+    const absl::Status status =
+        Call(**stub, &Stub::ListMigrations, question, deadline, request, &page);
+    if (!status.ok()) return status;
+    all.MergeFrom(page);
+    all.set_next_page_token(page.next_page_token());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
 absl::StatusOr<v1::ListBlocksResponse> AskBlocks(
     const Question& question, v1::ListBlocksRequest request) {
   const auto deadline = Deadline(question);

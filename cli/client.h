@@ -70,6 +70,11 @@ absl::Status Watch(
 absl::StatusOr<v1::PauseResponse> OrderPause(const Question& question);
 absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question);
 
+// Asks for what migration has come to, all pages of it. The errors are those of
+// Ask, and FailedPrecondition where the kernel hides migrations.
+absl::StatusOr<v1::ListMigrationsResponse> AskMigrations(
+    const Question& question);
+
 // Asks for the attempts to take memory blocks offline and online. The errors
 // are those of Ask, and FailedPrecondition where the kernel hides attempts.
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question);

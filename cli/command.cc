@@ -33,6 +33,7 @@
 #include "cli/explain_table.h"
 #include "cli/follow_offline.h"
 #include "cli/json.h"
+#include "cli/migrations_table.h"
 #include "cli/node_table.h"
 #include "cli/plan_table.h"
 #include "cli/proto_time.h"
@@ -180,6 +181,7 @@ int RunAttempts(const Options& options, std::ostream& out, std::ostream& err);
 int RunCalls(const Options& options, std::ostream& out, std::ostream& err);
 int RunExplain(const Options& options, std::ostream& out, std::ostream& err);
 int RunOffline(const Options& options, std::ostream& out, std::ostream& err);
+int RunMigrations(const Options& options, std::ostream& out, std::ostream& err);
 int RunPause(const Options& options, std::ostream& out, std::ostream& err);
 int RunResume(const Options& options, std::ostream& out, std::ostream& err);
 int RunStatus(const Options& options, std::ostream& out, std::ostream& err);
@@ -310,6 +312,10 @@ void AddCommands(CLI::App& app, Options& options) {
              "attempts -o json | jq '.attempts[0].blockers'", RunAttempts);
 
   AddOffline(app, options);
+  AddCommand(app, options, "migrations",
+             "What moving pages came to, why pages stayed, and who holds them",
+             "one object, ListMigrationsResponse",
+             "migrations -o json | jq '.failures[-1].page'", RunMigrations);
 
   for (CLI::App* const order :
        {AddCommand(app, options, "pause",
@@ -430,6 +436,14 @@ int RunAttempts(const Options& options, std::ostream& out, std::ostream& err) {
     return AttemptsTable(attempts, absl::Now());
   };
   return Print(options, AskAttempts(ToQuestion(options)), to_table, out, err);
+}
+
+int RunMigrations(const Options& options, std::ostream& out,
+                  std::ostream& err) {
+  const auto to_table = [](const v1::ListMigrationsResponse& migrations) {
+    return MigrationsTable(migrations, absl::Now());
+  };
+  return Print(options, AskMigrations(ToQuestion(options)), to_table, out, err);
 }
 
 int RunCalls(const Options& options, std::ostream& out, std::ostream& err) {

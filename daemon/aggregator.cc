@@ -383,22 +383,32 @@ bool Aggregator::NeedsLook(const HotplugAttempt& attempt) const {
 }
 
 // Of the pages that the kernel met, the census knows who holds them.
+void Aggregator::NoteHolder(const std::vector<BlockingPage>& found,
+                            BlockingPage& page) const {
+  const auto same = std::ranges::find_if(found, [&](const auto& other) {
+    return other.pfn <= page.pfn && page.pfn < other.pfn + other.nr_pages;
+  });
+  if (same == found.end()) return;
+  if (IsSearchable(page) && same->reference_holders)
+    page.reference_holders = same->reference_holders;
+  if (!page.pins || same->owners.empty()) return;
+  page.certainty = same->certainty;
+  page.owners = same->owners;
+  page.holders = same->holders;
+  page.why = PinnedHow(page.owners, owner_book_);
+}
+
 void Aggregator::NoteHolders(const std::vector<BlockingPage>& found,
                              HotplugAttempt& attempt) const {
-  for (BlockingPage& page : attempt.blockers) {
-    if (page.why.empty()) continue;
-    const auto same = std::ranges::find_if(found, [&](const auto& other) {
-      return other.pfn <= page.pfn && page.pfn < other.pfn + other.nr_pages;
-    });
-    if (same == found.end()) continue;
-    if (IsSearchable(page) && same->reference_holders)
-      page.reference_holders = same->reference_holders;
-    if (!page.pins || same->owners.empty()) continue;
-    page.certainty = same->certainty;
-    page.owners = same->owners;
-    page.holders = same->holders;
-    page.why = PinnedHow(page.owners, owner_book_);
-  }
+  for (BlockingPage& page : attempt.blockers)
+    if (!page.why.empty()) NoteHolder(found, page);
+}
+
+std::vector<BlockingPage> Aggregator::HeldPagesOf(const BlockLook& look) const {
+  std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
+  for (BlockingPage& page : found)
+    page.holders = ProcessesOf(page.owners, owner_book_);
+  return found;
 }
 
 void Aggregator::NoteBlockers(const BlockLook& look) {
@@ -412,9 +422,7 @@ void Aggregator::NoteBlockers(const BlockLook& look) {
       ended.push_back(&attempt);
   if (running.empty() && ended.empty()) return;
 
-  std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
-  for (BlockingPage& page : found)
-    page.holders = ProcessesOf(page.owners, owner_book_);
+  const std::vector<BlockingPage> found = HeldPagesOf(look);
   const auto note = [&](std::vector<BlockingPage>& blockers) {
     for (const BlockingPage& page : found) {
       const auto known =
@@ -453,25 +461,30 @@ std::vector<uint64_t> Aggregator::UnsearchedReferences() const {
   };
   std::ranges::for_each(hotplug_.running, add);
   std::ranges::for_each(ended_attempts_, add);
+  for (const MigrationFailure& failure : migrations_.failures())
+    if (IsSearchable(failure.page) && !failure.page.reference_holders)
+      pfns.insert(failure.page.pfn);
   return {pfns.begin(), pfns.end()};
 }
 
 void Aggregator::SetReferenceHolders(
     const std::vector<uint64_t>& searched,
     const std::vector<std::pair<uint64_t, ReferenceHolder>>& found) {
+  const auto set_page = [&](BlockingPage& page) {
+    if (!IsSearchable(page) || page.reference_holders ||
+        std::ranges::find(searched, page.pfn) == searched.end())
+      return;
+    page.reference_holders.emplace();
+    for (const auto& [pfn, holder] : found)
+      if (pfn == page.pfn) page.reference_holders->push_back(holder);
+  };
   const auto set = [&](HotplugAttempt& attempt) {
-    if (attempt.of_earlier_daemon) return;
-    for (BlockingPage& page : attempt.blockers) {
-      if (!IsSearchable(page) || page.reference_holders ||
-          std::ranges::find(searched, page.pfn) == searched.end())
-        continue;
-      page.reference_holders.emplace();
-      for (const auto& [pfn, holder] : found)
-        if (pfn == page.pfn) page.reference_holders->push_back(holder);
-    }
+    if (!attempt.of_earlier_daemon)
+      std::ranges::for_each(attempt.blockers, set_page);
   };
   std::ranges::for_each(hotplug_.running, set);
   std::ranges::for_each(ended_attempts_, set);
+  migrations_.ForEachPage(set_page);
   history_changed_ = true;
 }
 
@@ -498,8 +511,21 @@ void Aggregator::CountFailure(const HotplugAttempt& attempt) {
   offline_failures_.blockers_lost += attempt.blockers_lost;
 }
 
-void Aggregator::SetMigrations(std::vector<Migrations> migrations) {
-  migrations_ = std::move(migrations);
+void Aggregator::SetMigrations(MigrationReading reading) {
+  migrations_.Set(std::move(reading), [this](MigrationFailure& failure) {
+    const MemoryBlock* block =
+        block_pages() ? FindBlock(failure.page.pfn / block_pages()) : nullptr;
+    if (!block) return;
+    failure.nid = block->nid;
+    failure.zone = block->zone;
+  });
+}
+
+void Aggregator::SetFailureLook(uint64_t pfn,
+                                const std::optional<BlockLook>& look) {
+  std::vector<BlockingPage> found;
+  if (look && look->status == CENSUS_OK) found = HeldPagesOf(*look);
+  migrations_.Look(pfn, [&](BlockingPage& page) { NoteHolder(found, page); });
 }
 
 void Aggregator::AddHotplug(HotplugReading reading) {
@@ -946,24 +972,28 @@ bool Aggregator::HavePinsMovedSince(int64_t monotonic_ns) const {
 
 Snapshot Aggregator::Build(Timestamp now) {
   SettleVerdicts();
-  Snapshot snapshot{.generation = ++generation_,
-                    .time = now,
-                    .started = started_,
-                    .host = host_,
-                    .facts = facts_,
-                    .block_size_bytes = blocks_.block_size_bytes,
-                    .blocks = block_counts_,
-                    .migrations = migrations_,
-                    .census = totals_,
-                    .attempts = hotplug_.running,
-                    .attempt_counts = hotplug_.counts,
-                    .attempts_untold = hotplug_.untold,
-                    .offline_failures = offline_failures_,
-                    .last_offline_failure = last_offline_failure_,
-                    .paused_since = paused_since_,
-                    .paused_ns = paused_ns_,
-                    .verdicts = verdicts_.counts(),
-                    .removable = verdicts_.Removable(blocks_.block_size_bytes)};
+  Snapshot snapshot{
+      .generation = ++generation_,
+      .time = now,
+      .started = started_,
+      .host = host_,
+      .facts = facts_,
+      .block_size_bytes = blocks_.block_size_bytes,
+      .blocks = block_counts_,
+      .migrations = migrations_.reading().totals,
+      .migration_details = migrations_.reading().details,
+      .migration_failures = migrations_.failures(),
+      .migration_failures_unlisted = migrations_.reading().unlisted,
+      .census = totals_,
+      .attempts = hotplug_.running,
+      .attempt_counts = hotplug_.counts,
+      .attempts_untold = hotplug_.untold,
+      .offline_failures = offline_failures_,
+      .last_offline_failure = last_offline_failure_,
+      .paused_since = paused_since_,
+      .paused_ns = paused_ns_,
+      .verdicts = verdicts_.counts(),
+      .removable = verdicts_.Removable(blocks_.block_size_bytes)};
   for (HotplugAttempt& attempt : snapshot.attempts) TakeBlockers(attempt);
   snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
                            ended_attempts_.end());
@@ -1005,6 +1035,8 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
             .by_choice = true};
   }
   snapshot.migrations.clear();
+  snapshot.migration_details.clear();
+  snapshot.migration_failures.clear();
   snapshot.attempts.clear();
   snapshot.attempt_counts.clear();
   snapshot.owners.clear();

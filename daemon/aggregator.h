@@ -19,6 +19,7 @@
 #include "daemon/host_files.h"
 #include "daemon/inference.h"
 #include "daemon/looks.h"
+#include "daemon/migration_book.h"
 #include "daemon/owner_book.h"
 #include "daemon/removability.h"
 #include "daemon/snapshot.h"
@@ -56,7 +57,16 @@ class Aggregator {
   void ForgetNodeCounters();
 
   void AddLook(BlockLook look);
-  void SetMigrations(std::vector<Migrations> migrations);
+
+  void SetMigrations(MigrationReading reading);
+
+  // Pinned pages that did not move, whose holders nobody has looked for: the
+  // newest, at most so many.
+  std::vector<uint64_t> UnlookedFailures(size_t most) const {
+    return migrations_.Unlooked(most);
+  }
+  // What a look at such a page found; nothing where there could be none.
+  void SetFailureLook(uint64_t pfn, const std::optional<BlockLook>& look);
 
   // The result are owners that are new: add them to owner_book().
   std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);
@@ -98,8 +108,8 @@ class Aggregator {
   // that have failed and were not looked at since.
   std::vector<uint64_t> BlocksOfAttempts() const;
 
-  // Pages in attempts' ways with plain references whose holders nobody has
-  // searched for.
+  // Pages in attempts' ways, or that did not move for another reason, with
+  // plain references whose holders nobody has searched for.
   std::vector<uint64_t> UnsearchedReferences() const;
   // What a search for these has found; a page without a holder is not among
   // them.
@@ -216,8 +226,11 @@ class Aggregator {
   uint64_t CountUnsearched() const;
   void NoteBlockers(const BlockLook& look);
   void TakeBlockers(HotplugAttempt& attempt) const;
+  void NoteHolder(const std::vector<BlockingPage>& found,
+                  BlockingPage& page) const;
   void NoteHolders(const std::vector<BlockingPage>& found,
                    HotplugAttempt& attempt) const;
+  std::vector<BlockingPage> HeldPagesOf(const BlockLook& look) const;
   void CountFailure(const HotplugAttempt& attempt);
   bool NeedsLook(const HotplugAttempt& attempt) const;
   static void HideHooked(Snapshot& snapshot);
@@ -238,7 +251,7 @@ class Aggregator {
   // Blocks with a claim of an owner who was not yet known when they were
   // looked at.
   std::set<uint64_t> unsettled_;
-  std::vector<Migrations> migrations_;
+  MigrationBook migrations_;
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;

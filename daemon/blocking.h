@@ -10,6 +10,11 @@
 
 namespace pinwatch {
 
+// A page that stays where it is, by what its struct pages said. `isolated`: who
+// wanted it to move had taken a reference.
+BlockingPage ToBlockingPage(uint64_t pfn, const page_facts& facts,
+                            bool isolated);
+
 // What the kernel met in the way of an attempt, without the times. Who holds it
 // a struct page does not say.
 BlockingPage ToBlockingPage(uint64_t pfn, const hotplug_blocker& blocker);

@@ -14,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "bpf/census.skel.h"
-#include "bpf/migrate.skel.h"
 #include "daemon/clock.h"
 
 namespace pinwatch {
@@ -82,10 +81,6 @@ void BpfSource::DestroyCensus(census_bpf* census) {
   census_bpf__destroy(census);
 }
 
-void BpfSource::DestroyMigrations(migrate_bpf* migrations) {
-  migrate_bpf__destroy(migrations);
-}
-
 BpfSource::~BpfSource() = default;
 
 std::string BpfSource::LibbpfVersion() {
@@ -115,7 +110,9 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     const auto addresses = KernelAddresses::Read("/proc/kallsyms");
     census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
-    migrations = source->OpenMigrations(*layout);
+    auto migrate = MigrationSource::Open(*layout, addresses);
+    migrations = migrate.status();
+    if (migrate.ok()) source->migrations_ = *std::move(migrate);
     auto opened = HotplugSource::Open(*layout, addresses);
     hotplug = opened.status();
     if (opened.ok()) source->hotplug_ = *std::move(opened);
@@ -129,7 +126,6 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
                                     census.message()));
   }
   if (!census.ok()) source->census_.reset();
-  if (!migrations.ok()) source->migrations_.reset();
 
   if (!claims.ok()) source->pins_.reset();
 
@@ -141,12 +137,15 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
       MakeFact("hotplug",
                "BPF on memory_subsys_offline and memory_subsys_online",
                hotplug),
-      MakeFact("migrations", "BPF on tracepoint migrate:mm_migrate_pages",
-               migrations),
+      MakeFact(
+          "migrations",
+          "BPF on migrate_pages and its tracepoint migrate:mm_migrate_pages",
+          migrations),
       MakeFact("node_counters",
                "nr_foll_pin_*, every CPU's pending difference added", census),
   };
   if (hotplug.ok()) source->facts_[2].reason = source->hotplug_->lacks();
+  if (migrations.ok()) source->facts_[3].reason = source->migrations_->lacks();
   if (claims.ok() && !source->pins_->doors_not_followed().empty())
     source->facts_[1].reason =
         absl::StrCat("not followed here: ",
@@ -239,26 +238,6 @@ absl::Status BpfSource::CheckLayout(const Zoneinfo& zoneinfo) {
   return absl::OkStatus();
 }
 
-absl::Status BpfSource::OpenMigrations(const KernelLayout& layout) {
-  LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
-  migrations_.reset(migrate_bpf__open_opts(&open));
-  if (!migrations_)
-    return absl::ErrnoToStatus(errno, "open the migration program");
-  if (layout.migrate_args == 7)
-    bpf_program__set_autoload(migrations_->progs.migrate__tp_btf_7_args, true);
-  else if (layout.migrate_args == 8)
-    bpf_program__set_autoload(migrations_->progs.migrate__tp_btf_8_args, true);
-  else
-    return absl::FailedPreconditionError(
-        "the kernel has no tracepoint migrate:mm_migrate_pages of a form that "
-        "is known here");
-  if (const int error = migrate_bpf__load(migrations_.get()))
-    return absl::ErrnoToStatus(-error, "the kernel refuses the program");
-  if (const int error = migrate_bpf__attach(migrations_.get()))
-    return absl::ErrnoToStatus(-error, "attach to mm_migrate_pages");
-  return absl::OkStatus();
-}
-
 absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
                                    const KernelAddresses& addresses,
                                    const MemoryBlocks& blocks,
@@ -317,15 +296,14 @@ void BpfSource::KeepGaps(const ClaimGaps& gaps) {
 absl::Status BpfSource::DetachHooks() {
   // First what runs most often: the kernel waits for its readers after each.
   if (pins_) pins_->Detach();
-  if (migrations_) migrate_bpf__detach(migrations_.get());
+  if (migrations_) migrations_->Detach();
   if (hotplug_) hotplug_->Detach();
   return absl::OkStatus();
 }
 
 absl::Status BpfSource::AttachHooks() {
   absl::Status status;
-  if (migrations_)
-    status.Update(ToAttachStatus(migrate_bpf__attach(migrations_.get())));
+  if (migrations_) status.Update(ToAttachStatus(migrations_->Attach()));
   if (hotplug_) status.Update(ToAttachStatus(hotplug_->Attach()));
   if (pins_) status.Update(ToAttachStatus(pins_->Attach()));
   if (!status.ok()) (void)DetachHooks();
@@ -426,42 +404,10 @@ absl::StatusOr<HotplugReading> BpfSource::ReadHotplug(Timestamp now) {
   return hotplug_->Read(now);
 }
 
-absl::StatusOr<std::vector<Migrations>> BpfSource::ReadMigrations() {
+absl::StatusOr<MigrationReading> BpfSource::ReadMigrations(Timestamp now) {
   if (!migrations_)
     return absl::UnavailableError("migrations are not observable");
-  const bpf_map* map = migrations_->maps.migrate_counters;
-  const int nr_cpus = libbpf_num_possible_cpus();
-  if (nr_cpus < 0) return absl::ErrnoToStatus(-nr_cpus, "count CPUs");
-  std::vector<migrate_counters> per_cpu(nr_cpus);
-  std::vector<Migrations> result;
-  for (uint32_t key = 0; key < bpf_map__max_entries(map); ++key) {
-    const uint32_t reason = key / PINWATCH_MAX_MIGRATE_MODES;
-    const uint32_t mode = key % PINWATCH_MAX_MIGRATE_MODES;
-    const auto name = [](const std::vector<std::string>& names, uint32_t i) {
-      return i < names.size() ? names[i] : std::string();
-    };
-    Migrations row{.reason = name(names_.migrate_reasons, reason),
-                   .mode = name(names_.migrate_modes, mode)};
-    if (const int error =
-            bpf_map__lookup_elem(map, &key, sizeof(key), per_cpu.data(),
-                                 per_cpu.size() * sizeof(migrate_counters), 0))
-      return absl::ErrnoToStatus(-error, "read the migration counters");
-    for (const migrate_counters& one : per_cpu) {
-      row.counters.calls += one.calls;
-      row.counters.succeeded_pages += one.succeeded_pages;
-      row.counters.failed_pages += one.failed_pages;
-      row.counters.thp_succeeded += one.thp_succeeded;
-      row.counters.thp_failed += one.thp_failed;
-      row.counters.thp_split += one.thp_split;
-    }
-    // A number without a word is shown only when something was counted there.
-    const bool named = !row.reason.empty() && !row.mode.empty();
-    if (!named && row.counters.calls == 0) continue;
-    if (row.reason.empty()) row.reason = absl::StrCat("reason_", reason);
-    if (row.mode.empty()) row.mode = absl::StrCat("mode_", mode);
-    result.push_back(std::move(row));
-  }
-  return result;
+  return migrations_->Read(now);
 }
 
 }  // namespace pinwatch

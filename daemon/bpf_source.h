@@ -11,6 +11,7 @@
 #include "daemon/host_files.h"
 #include "daemon/hotplug_source.h"
 #include "daemon/kernel_addresses.h"
+#include "daemon/migration_source.h"
 #include "daemon/pin_source.h"
 #include "daemon/pipe_search.h"
 #include "daemon/probes.h"
@@ -18,7 +19,6 @@
 
 struct bpf_program;
 struct census_bpf;
-struct migrate_bpf;
 
 namespace pinwatch {
 
@@ -39,7 +39,7 @@ class BpfSource : public Source {
                                    bool list_pages) override;
   absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
       const std::vector<int>& nids) override;
-  absl::StatusOr<std::vector<Migrations>> ReadMigrations() override;
+  absl::StatusOr<MigrationReading> ReadMigrations(Timestamp now) override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
@@ -63,7 +63,6 @@ class BpfSource : public Source {
 
   absl::Status OpenCensus(const KernelLayout& layout,
                           const KernelAddresses& addresses);
-  absl::Status OpenMigrations(const KernelLayout& layout);
   absl::Status OpenClaims(const KernelLayout& layout,
                           const KernelAddresses& addresses,
                           const MemoryBlocks& blocks,
@@ -74,7 +73,6 @@ class BpfSource : public Source {
   absl::StatusOr<NodeCounterReading> ReadNodeCounter(int nid);
 
   static void DestroyCensus(census_bpf* census);
-  static void DestroyMigrations(migrate_bpf* migrations);
 
   std::vector<Fact> facts_;
   KernelNames names_;
@@ -84,7 +82,7 @@ class BpfSource : public Source {
   // Of census_, the variants this kernel can run.
   const bpf_program* census_program_ = nullptr;
   const bpf_program* node_counters_program_ = nullptr;
-  std::unique_ptr<migrate_bpf, Deleter<DestroyMigrations>> migrations_;
+  std::unique_ptr<MigrationSource> migrations_;
   std::unique_ptr<HotplugSource> hotplug_;
   std::unique_ptr<PipeSearch> pipes_;
 };

@@ -43,6 +43,9 @@ constexpr size_t kOwnersChecked = 256;
 constexpr size_t kOwnersCheckedIdle = 16;
 constexpr int64_t kIdleAfterNs = 60'000'000'000;
 
+// Pages that did not move, looked at in a tick.
+constexpr size_t kFailuresLooked = 64;
+
 // How much of a search for holders may be done in one tick, and how long it is
 // to the next: pages without a claim may come and go with each look.
 constexpr int64_t kSearchSliceNs = 50'000'000;
@@ -124,6 +127,7 @@ void Loop::Run(int stop_fd) {
       if (census_observable_)
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
+      LookForHolders();
       SearchReferences();
       if (auto history = aggregator_.TakeChangedHistory())
         on_history_(*std::move(history));
@@ -217,7 +221,7 @@ void Loop::ReadHost() {
   ReadHotplug();
   if (IsObservable(source_->facts(), "migrations"))
     Collect(aggregator_, "migrations", [&] {
-      auto migrations = source_->ReadMigrations();
+      auto migrations = source_->ReadMigrations(Now());
       if (!migrations.ok()) return migrations.status();
       aggregator_.SetMigrations(*std::move(migrations));
       return absl::OkStatus();
@@ -315,7 +319,14 @@ bool Loop::BlocksAreDue(int64_t now) {
          (memory_shape_ != listed_shape_ && changed_list_budget_.HasLeft());
 }
 
-// Who holds what no pin explains, in the way of attempts.
+// Who holds pinned pages that did not move.
+void Loop::LookForHolders() {
+  if (!census_observable_ || aggregator_.paused_since()) return;
+  for (const uint64_t pfn : aggregator_.UnlookedFailures(kFailuresLooked))
+    aggregator_.SetFailureLook(pfn, LookAtPage(pfn));
+}
+
+// Who holds what no pin explains, in the way of attempts and migrations.
 void Loop::SearchReferences() {
   pipe_budget_.Refill(Now().monotonic_ns);
   const std::vector<uint64_t> pfns = aggregator_.UnsearchedReferences();

@@ -120,6 +120,7 @@ class Loop {
   void CheckOwners(size_t most);
   void ForgetOwners();
   void InferHolders();
+  void LookForHolders();
   void SearchReferences();
   struct PipeHolders {
     std::vector<std::pair<uint64_t, ReferenceHolder>> found;  // by pfn

@@ -67,6 +67,22 @@ void EachMigration(const Scrape& s, const Emit& emit) {
          migrations.mode);
 }
 
+void ReadLargeSplits(const Scrape& s, const Emit& emit) {
+  for (const Migrations& migrations : s.snapshot.migrations)
+    if (migrations.tells_large_split)
+      emit(migrations.counters.large_split, migrations.reason, migrations.mode);
+}
+
+// Every reason and why, and what was not looked at.
+void ReadFailedByWhy(const Scrape& s, const Emit& emit) {
+  for (const MigrationDetails& details : s.snapshot.migration_details) {
+    for (size_t i = 0; i < kNrWhysPagesStay; ++i)
+      if (!std::string_view(kWhysPagesStay[i]).starts_with("pinned_"))
+        emit(details.failed_by_why[i], details.reason, kWhysPagesStay[i]);
+    emit(details.failed_unclassified, details.reason, "not_classified");
+  }
+}
+
 void EachAttemptCount(const Scrape& s, const Emit& emit,
                       std::string_view operation) {
   for (const HotplugCount& count : s.snapshot.attempt_counts)
@@ -213,17 +229,26 @@ constexpr auto OutcomeOf = [](const PinCalls& calls) {
 };
 
 // Two of our buckets in one, but for the first and the last.
-Histogram ToHistogram(const PinCalls& calls) {
+Histogram ToHistogram(const PinLatencies& latencies, uint64_t measured_ns) {
   constexpr size_t kBuckets = PINWATCH_LATENCY_BUCKETS;
   static_assert(kBuckets % 2 == 0, "the last shares its bucket");
   Histogram histogram{.counts = std::vector<uint64_t>(kBuckets / 2 + 1),
-                      .sum = calls.outcomes.measured_ns / kNsPerSecond};
+                      .sum = measured_ns / kNsPerSecond};
   for (size_t i = 0; i < kBuckets; ++i)
-    histogram.counts[(i + 1) / 2] += calls.latencies[i];
+    histogram.counts[(i + 1) / 2] += latencies[i];
   for (size_t i = 0; i < kBuckets - 1; i += 2)
     histogram.bounds.push_back(std::ldexp(
         1 / kNsPerSecond, PINWATCH_LATENCY_SHIFT + static_cast<int>(i)));
   return histogram;
+}
+
+Histogram ToHistogram(const PinCalls& calls) {
+  return ToHistogram(calls.latencies, calls.outcomes.measured_ns);
+}
+
+void ReadMigrationTimes(const Scrape& s, const Emit& emit) {
+  for (const MigrationDetails& details : s.snapshot.migration_details)
+    emit(ToHistogram(details.latencies, details.measured_ns), details.reason);
 }
 
 void ReadFaults(const Scrape& s, const Emit& emit) {
@@ -754,7 +779,9 @@ constexpr MetricDef kMetrics[] = {
      .help = "How long measured calls took, in seconds: long-term ones all, "
              "short-term ones one in 64.",
      .labels = {"subsystem", "kind"},
-     .read = EachSubsystem<ToHistogram>},
+     .read = EachSubsystem<[](const PinCalls& calls) {
+       return ToHistogram(calls);
+     }>},
     {.name = "pinwatch_pin_calls_skipped_total",
      .type = kCounter,
      .help = "Short-term calls of the pin functions that sampling left "
@@ -841,6 +868,44 @@ constexpr MetricDef kMetrics[] = {
      .help = "Transparent huge pages that migrate_pages split.",
      .labels = {"reason", "mode"},
      .read = EachMigration<&migrate_counters::thp_split>},
+    {.name = "pinwatch_migrate_large_split_total",
+     .type = kCounter,
+     .help = "Large folios, transparent huge pages too, that migrate_pages "
+             "split. Absent where the kernel does not tell (before v6.12).",
+     .labels = {"reason", "mode"},
+     .read = ReadLargeSplits},
+    {.name = "pinwatch_migrate_failed_pages_by_why_total",
+     .type = kCounter,
+     .help = "Pages that migrate_pages could not move, by why they stayed, as "
+             "the pages said when it ended. not_classified: there were many, "
+             "or the kernel had put them back before. Together they are "
+             "pinwatch_migrate_failed_pages_total.",
+     .labels = {"reason", "why"},
+     .read = ReadFailedByWhy},
+    {.name = "pinwatch_migrate_call_seconds",
+     .type = kHistogram,
+     .help = "How long calls of migrate_pages took, in seconds.",
+     .labels = {"reason"},
+     .read = ReadMigrationTimes},
+    {.name = "pinwatch_migrate_calls_unmeasured_total",
+     .type = kCounter,
+     .help = "Calls of migrate_pages whose begin was not seen, so that it is "
+             "not known how long they took and why pages stayed.",
+     .labels = {"reason"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           for (const MigrationDetails& details : s.snapshot.migration_details)
+             emit(details.unmeasured_calls, details.reason);
+         }},
+    {.name = "pinwatch_migrate_failures_unlisted_total",
+     .type = kCounter,
+     .help = "Times a page did not move and was counted, but not listed as "
+             "there were many.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (!s.snapshot.migration_details.empty())
+             emit(s.snapshot.migration_failures_unlisted);
+         }},
 
     {.name = "pinwatch_offline_attempts_total",
      .type = kCounter,

@@ -25,6 +25,7 @@ namespace pinwatch {
 namespace {
 
 constexpr uint32_t kMaxOwnersAPage = 500;
+constexpr uint32_t kMaxFailuresAPage = 128;
 constexpr uint32_t kMaxBlocksAPage = 4096;  // below 2 MiB
 
 constexpr mode_t kSocketMode = 0660;
@@ -63,7 +64,7 @@ grpc::Status RequireFact(const Snapshot& snapshot, absl::string_view name,
 // The least id that the page may begin with; nothing for a token we never gave.
 std::optional<uint64_t> FirstId(const std::string& page_token) {
   if (page_token.empty()) return 0;
-  uint32_t last_id;  // of an owner or a memory block
+  uint32_t last_id;  // of an owner, a memory block or a failure
   if (!absl::SimpleAtoi(page_token, &last_id) ||
       page_token != absl::StrCat(last_id))
     return std::nullopt;
@@ -130,6 +131,15 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
       v1::ListAttemptsResponse* response) override {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(FillAttempts(response));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* ListMigrations(
+      grpc::CallbackServerContext* context,
+      const v1::ListMigrationsRequest* request,
+      v1::ListMigrationsResponse* response) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(FillMigrations(*request, response));
     return reactor;
   }
 
@@ -249,6 +259,22 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
         !status.ok())
       return status;
     *response = ToAttemptsProto(*snapshot);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status FillMigrations(const v1::ListMigrationsRequest& request,
+                              v1::ListMigrationsResponse* response) const {
+    const std::optional<uint64_t> first_id = FirstId(request.page_token());
+    if (!first_id) return BadToken();
+    const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
+    if (!snapshot) return NoSnapshotYet();
+    if (const auto status = RequireFact(*snapshot, "migrations", "migrations");
+        !status.ok())
+      return status;
+    const uint32_t size = request.page_size();
+    *response = ToMigrationsProto(
+        *snapshot, *first_id,
+        size ? std::min(size, kMaxFailuresAPage) : kMaxFailuresAPage);
     return grpc::Status::OK;
   }
 

@@ -230,7 +230,7 @@ struct PinOutcomes {
   }
 };
 
-// Measured calls by how long they took; see struct pin_latency.
+// Measured calls by how long they took; see PINWATCH_LATENCY_BUCKETS.
 using PinLatencies = std::array<uint64_t, PINWATCH_LATENCY_BUCKETS>;
 
 struct PinCalls {
@@ -436,7 +436,7 @@ struct GovernorState {
   double cost_seconds = 0;  // of the pin functions' hooks so far, by estimate
 };
 
-// Why a page that the kernel met in an attempt's way stays where it is.
+// Why a page that the kernel wanted to move stays where it is: enum page_stays.
 inline constexpr const char* kWhysPagesStay[] = {
     "pinned",  // who holds it is not known
     "pinned_long_term",
@@ -457,6 +457,7 @@ inline constexpr const char* kWhysPagesStay[] = {
     "transient",  // nothing was left to hold it when it was looked at
 };
 inline constexpr size_t kNrWhysPagesStay = std::size(kWhysPagesStay);
+static_assert(kNrWhysPagesStay == NR_PAGE_STAYS, "a reason has no name");
 
 // Why an attempt to take a block offline failed, by the step that did.
 inline constexpr const char* kOfflineReasons[] = {
@@ -585,6 +586,37 @@ struct Migrations {
   std::string reason;  // enum migrate_reason in lower case without MR_
   std::string mode;    // enum migrate_mode in lower case without MIGRATE_
   migrate_counters counters{};
+  bool tells_large_split = false;  // whether this kernel counts them
+};
+
+// More about calls of migrate_pages() with one reason, of all modes.
+struct MigrationDetails {
+  std::string reason;
+  // Pages that did not move by why; whatever the pins on them are, they count
+  // as "pinned". With those not looked at they are all failed pages.
+  std::array<uint64_t, kNrWhysPagesStay> failed_by_why{};
+  uint64_t failed_unclassified = 0;
+  PinLatencies latencies{};  // of measured calls
+  int64_t measured_ns = 0;
+  uint64_t measured_calls = 0;
+  uint64_t unmeasured_calls = 0;
+
+  bool operator==(const MigrationDetails&) const = default;
+};
+
+// A page that did not move, for one reason and mode. Those in the way of an
+// attempt to take a block offline are told with the attempt.
+struct MigrationFailure {
+  uint32_t id = 0;  // in the order in which they were met first, from 1 on
+  std::string reason;
+  std::string mode;
+  Process process;      // in which it was wanted, the last time
+  int nid = -1;         // of its memory block; -1: unknown
+  std::string zone;     // of its memory block; "none": several
+  BlockingPage page;    // as it was met, the last time
+  bool looked = false;  // for those who hold it
+
+  bool operator==(const MigrationFailure&) const = default;
 };
 
 // One try to take a memory block offline or online.
@@ -831,6 +863,9 @@ struct Snapshot {
   uint64_t block_size_bytes = 0;
   std::vector<BlockCount> blocks;
   std::vector<Migrations> migrations;  // every reason and mode of this kernel
+  std::vector<MigrationDetails> migration_details;   // empty: not observable
+  std::vector<MigrationFailure> migration_failures;  // the last ones, by id
+  uint64_t migration_failures_unlisted = 0;  // times one is not among these
   CensusTotals census;
   std::vector<HotplugAttempt> attempts;  // running ones, then the newest first
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable

@@ -153,6 +153,16 @@ struct HotplugReading {
   uint64_t untold = 0;                // of these, attempts without a story
 };
 
+// What migrate_pages() has come to since the source was opened.
+struct MigrationReading {
+  std::vector<Migrations> totals;  // every reason and mode this kernel knows
+  std::vector<MigrationDetails> details;  // empty: not observable
+  // Those met in the last seconds, without id, node and zone. Each is told
+  // again, with its last state, as long as it is.
+  std::vector<MigrationFailure> failures;
+  uint64_t unlisted = 0;  // times one was met that is not told
+};
+
 // An owner as the kernel's side knows it. Names and stacks are told once, when
 // it is new.
 struct OwnerReading {
@@ -237,9 +247,8 @@ class Source {
   virtual absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeCounters(
       const std::vector<int>& nids) = 0;
 
-  // Totals since the source was opened, for every reason and mode this kernel
-  // knows.
-  virtual absl::StatusOr<std::vector<Migrations>> ReadMigrations() = 0;
+  // `now` places the kernel's times.
+  virtual absl::StatusOr<MigrationReading> ReadMigrations(Timestamp now) = 0;
 
   // Each attempt that ended is in `ended` of one reading only. Leaves block_id
   // to the caller. `now` places the kernel's times.

@@ -123,6 +123,8 @@ v1::Migrations ToProto(const Migrations& migrations) {
   out.set_thp_succeeded(migrations.counters.thp_succeeded);
   out.set_thp_failed(migrations.counters.thp_failed);
   out.set_thp_split(migrations.counters.thp_split);
+  if (migrations.tells_large_split)
+    out.set_large_split(migrations.counters.large_split);
   return out;
 }
 
@@ -389,6 +391,36 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   return out;
 }
 
+v1::MigrationDetails ToProto(const MigrationDetails& details) {
+  v1::MigrationDetails out;
+  out.set_reason(ToUtf8(details.reason));
+  for (size_t i = 0; i < kNrWhysPagesStay; ++i) {
+    // Of these the kernel's side does not know.
+    if (i == STAYS_PINNED_LONG_TERM || i == STAYS_PINNED_SHORT_TERM) continue;
+    v1::MigrationFailures& failed = *out.add_failed();
+    failed.set_why(kWhysPagesStay[i]);
+    failed.set_pages(details.failed_by_why[i]);
+  }
+  out.set_unclassified_pages(details.failed_unclassified);
+  out.set_measured_calls(details.measured_calls);
+  *out.mutable_measured_time() =
+      TimeUtil::NanosecondsToDuration(details.measured_ns);
+  out.set_unmeasured_calls(details.unmeasured_calls);
+  return out;
+}
+
+v1::MigrationFailure ToProto(const MigrationFailure& failure) {
+  v1::MigrationFailure out;
+  out.set_id(failure.id);
+  out.set_reason(ToUtf8(failure.reason));
+  out.set_mode(ToUtf8(failure.mode));
+  *out.mutable_process() = ToProto(failure.process);
+  if (failure.nid >= 0) out.set_nid(failure.nid);
+  out.set_zone(ToUtf8(failure.zone));
+  *out.mutable_page() = ToProto(failure.page);
+  return out;
+}
+
 v1::Attempt ToProto(const HotplugAttempt& attempt) {
   v1::Attempt out;
   out.set_operation(attempt.operation);
@@ -606,6 +638,29 @@ v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot) {
   for (const HotplugAttempt& attempt : snapshot.attempts)
     for (const BlockingPage& page : attempt.blockers)
       named.insert(page.owners.begin(), page.owners.end());
+  for (const PinOwner& owner : snapshot.owners)
+    if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
+  return out;
+}
+
+v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
+                                             uint64_t first_id, size_t size) {
+  v1::ListMigrationsResponse out;
+  if (first_id == 0) {
+    Convert(snapshot.migrations, out.mutable_migrations());
+    Convert(snapshot.migration_details, out.mutable_details());
+  }
+  out.set_unlisted(snapshot.migration_failures_unlisted);
+  std::set<uint32_t> named;
+  for (const MigrationFailure& failure : snapshot.migration_failures) {
+    if (failure.id < first_id) continue;
+    if (static_cast<size_t>(out.failures_size()) == size) {
+      out.set_next_page_token(std::to_string(out.failures().rbegin()->id()));
+      break;
+    }
+    *out.add_failures() = ToProto(failure);
+    named.insert(failure.page.owners.begin(), failure.page.owners.end());
+  }
   for (const PinOwner& owner : snapshot.owners)
     if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
   return out;

@@ -25,6 +25,11 @@ v1::GetInfoResponse ToInfoProto(const Snapshot& snapshot);
 // Answers ListAttempts.
 v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot);
 
+// Answers ListMigrations with `size` failures at most, of those whose id is
+// `first_id` or more.
+v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
+                                             uint64_t first_id, size_t size);
+
 // Answers ListOwners with `size` owners at most, of those whose id is
 // `first_id` or more.
 v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,

@@ -192,7 +192,19 @@ _MIGRATION = ("Migration", [
     graph("Transparent huge pages", "Huge pages a second that were moved whole, could not be moved, or were split.",
           (f"sum(rate(pinwatch_migrate_thp_succeeded_total{_RATE}))", "moved whole"),
           (f"sum(rate(pinwatch_migrate_thp_failed_total{_RATE}))", "not moved"),
-          (f"sum(rate(pinwatch_migrate_thp_split_total{_RATE}))", "split"), min=0),
+          (f"sum(rate(pinwatch_migrate_thp_split_total{_RATE}))", "split"),
+          (f"sum(rate(pinwatch_migrate_large_split_total{_RATE}))", "large folios split"), min=0),
+    graph("Why pages stayed", "Pages a second that did not move, by what their references say. Not classified: too many "
+          "in one call, or put back by the kernel before anybody could look. pinwatch migrations names pages and holders.",
+          (f"sum by (why) (rate(pinwatch_migrate_failed_pages_by_why_total{_RATE})) > 0", "{{why}}"),
+          min=0, size=THIRD),
+    graph("Time of a call, 99 of 100", "How long migrate_pages took, by reason.",
+          (f"histogram_quantile(0.99, sum by (reason, le) (rate(pinwatch_migrate_call_seconds_bucket{_RATE})))",
+           "{{reason}}"), unit="s", min=0, size=THIRD),
+    graph("Not measured, not listed", "Calls whose begin was not seen, and times that a page was not listed as there "
+          "were many. Both are counted all the same.",
+          (f"sum(rate(pinwatch_migrate_calls_unmeasured_total{_RATE}))", "calls not measured"),
+          (f"sum(rate(pinwatch_migrate_failures_unlisted_total{_RATE}))", "pages not listed"), min=0, size=THIRD),
 ])
 
 _CENSUS = ("The census: its age and its cost", [
@@ -387,6 +399,7 @@ BOARDS = [
                   ("PinwatchSeriesCapped", "series were left out"),
                   ("MigrationFailureRatioHigh", "pages do not move"),
                   ("LongTermPinsInMovable", "pages are held for long where none should be"),
+                  ("LongTermPinsFail", "long-term pins fail"),
                   ("LongTermPinsInCma", "pages are held for long where none should be"),
                   ("ShortTermPinsOverdue", "pins meant to be short last"),
                   ("PinLeakSuspected", "somebody pins more and more"),

@@ -61,7 +61,7 @@ class IdleHost : public Source {
     return std::vector<NodeCounterReading>{
         {.nid = 0, .acquired = owners_, .exact = true}};
   }
-  absl::StatusOr<std::vector<Migrations>> ReadMigrations() override {
+  absl::StatusOr<MigrationReading> ReadMigrations(Timestamp) override {
     return absl::UnavailableError("");
   }
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {

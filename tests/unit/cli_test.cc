@@ -903,7 +903,8 @@ TEST_F(CommandTest, EverySubcommandHelpsWithItsOwnJson) {
            {"plan", "PlanOfflineResponse"},
            {"watch", "WatchResponse"},
            {"offline", "ListAttemptsResponse"},
-           {"attempts", "ListAttemptsResponse"}}) {
+           {"attempts", "ListAttemptsResponse"},
+           {"migrations", "ListMigrationsResponse"}}) {
     EXPECT_EQ(Run({name, "--help"}), 0);
     EXPECT_THAT(out_.str(), HasSubstr(json));
     EXPECT_THAT(out_.str(), HasSubstr(std::string("pinwatch ") + name));

@@ -49,12 +49,14 @@ using testing::IsEmpty;
 using testing::IsSubsetOf;
 
 TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
-  EXPECT_THAT(FilesThatInclude("daemon", "bpf/bpf.h"),
-              ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
-                          "pin_source.cc", "pipe_search.cc"));
+  EXPECT_THAT(
+      FilesThatInclude("daemon", "bpf/bpf.h"),
+      ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
+                  "migration_source.cc", "pin_source.cc", "pipe_search.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
               ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
-                          "log.cc", "pin_source.cc", "pipe_search.cc"));
+                          "log.cc", "migration_source.cc", "pin_source.cc",
+                          "pipe_search.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());

@@ -55,7 +55,7 @@ class FakeSource : public Source {
         {.nid = 0, .acquired = 2 * pins_per_block, .exact = true}};
   }
 
-  absl::StatusOr<std::vector<Migrations>> ReadMigrations() override {
+  absl::StatusOr<MigrationReading> ReadMigrations(Timestamp) override {
     return absl::UnavailableError("");
   }
 

@@ -203,6 +203,13 @@ class ServiceTest : public testing::Test {
     return stub_->ListOwners(&context, request, response);
   }
 
+  grpc::Status ListMigrations(const v1::ListMigrationsRequest& request,
+                              v1::ListMigrationsResponse* response) {
+    grpc::ClientContext context;
+    context.set_deadline(After(10'000));
+    return stub_->ListMigrations(&context, request, response);
+  }
+
   grpc::Status ExplainBlock(uint64_t block, v1::ExplainBlockResponse* response,
                             int timeout_ms = 10'000) {
     grpc::ClientContext context;
@@ -379,6 +386,40 @@ TEST_F(ServiceTest, OwnersComeInPagesById) {
   ASSERT_TRUE(ListOwners(request, &page).ok());
   EXPECT_EQ(page.owners_size(), 7);
   EXPECT_EQ(page.next_page_token(), "");
+}
+
+TEST_F(ServiceTest, FailedMigrationsComeInPagesWithTheTotalsOnTheFirst) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  snapshot.migrations = {{.reason = "longterm_pin", .mode = "sync"}};
+  snapshot.migration_details = {
+      {.reason = "longterm_pin", .failed_by_why = {3}}};
+  snapshot.migration_failures = {
+      {.id = 4, .reason = "longterm_pin", .page = {.owners = {2}}},
+      {.id = 5},
+      {.id = 6}};
+  snapshot.owners = {{.id = 1}, {.id = 2}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  v1::ListMigrationsRequest request;
+  request.set_page_size(2);
+  v1::ListMigrationsResponse page;
+  ASSERT_TRUE(ListMigrations(request, &page).ok());
+  ASSERT_EQ(page.details_size(), 1);
+  EXPECT_EQ(page.details(0).failed(0).why(), "pinned");
+  EXPECT_EQ(page.details(0).failed(0).pages(), 3u);
+  ASSERT_EQ(page.failures_size(), 2);
+  EXPECT_EQ(page.failures(0).id(), 4u);
+  ASSERT_EQ(page.owners_size(), 1);
+  EXPECT_EQ(page.owners(0).id(), 2u);
+  request.set_page_token(page.next_page_token());
+  ASSERT_TRUE(ListMigrations(request, &page).ok());
+  EXPECT_EQ(page.details_size(), 0);
+  ASSERT_EQ(page.failures_size(), 1);
+  EXPECT_EQ(page.failures(0).id(), 6u);
+  EXPECT_EQ(page.next_page_token(), "");
+  request.set_page_token("no token");
+  EXPECT_EQ(ListMigrations(request, &page).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(ServiceTest, PagesGoOnAfterTheirOwnersWent) {

@@ -2,6 +2,8 @@
 //
 // What migration achieves, by reason: against pgmigrate_success and
 // pgmigrate_fail of /proc/vmstat.
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
 
 #include "tests/vm/guest.h"
@@ -53,6 +55,8 @@ class Window {
       metrics_ = ReadMetrics();
       return All() == kernel_;
     });
+    // Whatever the pages are, each that failed is in one class.
+    EXPECT_EQ(FailedBecause({}), All().failed_pages);
   }
 
   Moves Kernel() const { return kernel_; }
@@ -60,6 +64,17 @@ class Window {
   Moves For(const std::string& reason) const {
     return MovesOf(metrics_, {{"reason", reason}}) -
            MovesOf(metrics_before_, {{"reason", reason}});
+  }
+  // Pages that failed, by reason and why.
+  uint64_t FailedBecause(const Labels& labels) const {
+    const std::string name = "pinwatch_migrate_failed_pages_by_why_total";
+    return Metric(metrics_, name, labels) -
+           Metric(metrics_before_, name, labels);
+  }
+  uint64_t MeasuredFor(const std::string& reason) const {
+    const std::string name = "pinwatch_migrate_call_seconds_count";
+    return Metric(metrics_, name, {{"reason", reason}}) -
+           Metric(metrics_before_, name, {{"reason", reason}});
   }
   uint64_t CallsFor(const std::string& reason) const {
     const std::string name = "pinwatch_migrate_attempts_total";
@@ -90,6 +105,50 @@ TEST_F(Migration, LongtermPinsLeaveZoneMovableOrStayAndEveryMoveIsCounted) {
   if (!moves) return;
   EXPECT_EQ(window.For("longterm_pin"), (Moves{moved, 0}));
   EXPECT_GE(window.CallsFor("longterm_pin"), 1u);
+  EXPECT_EQ(window.MeasuredFor("longterm_pin"),
+            window.CallsFor("longterm_pin"));
+}
+
+// What `pinwatch migrations` lists of the page; nothing where it does not.
+std::optional<Json> FailureOf(uint64_t pfn) {
+  const Json all = Json::parse(Ask({"pinwatch", "migrations", "-o", "json"}));
+  for (const Json& failure : all.value("failures", Json::array()))
+    if (failure.at("page").at("pfn") == pfn) return failure;
+  return std::nullopt;
+}
+
+TEST_F(Migration, APageThatLetsALongtermPinFailIsNamedWithItsHolder) {
+  Window window;
+  Workload holder({"hold-vmsplice", "--pages", "1", "--references", "1",
+                   "--register", "4"});
+  const uint64_t pfn = holder.pfns()[0];
+  ASSERT_EQ(ZoneOf(pfn).second, "Movable");
+  window.Settle();
+  EXPECT_EQ(window.All(), window.Kernel());
+  const bool moves = MovesLongtermPins();
+  EXPECT_EQ(holder.held().at("register_error"), moves ? ENOMEM : 0);
+  if (!moves) return;
+  EXPECT_EQ(window.For("longterm_pin"), (Moves{3, 1}));
+  EXPECT_EQ(window.FailedBecause(
+                {{"reason", "longterm_pin"}, {"why", "plain_reference"}}),
+            1u);
+
+  std::optional<Json> failure;
+  ASSERT_TRUE(Eventually(kCatchUp, [&] {
+    failure = FailureOf(pfn);
+    return failure && failure->at("page").contains("reference_holders");
+  })) << (failure ? failure->dump() : "not listed");
+  EXPECT_EQ(failure->at("reason"), "longterm_pin");
+  EXPECT_EQ(failure->at("zone"), "Movable");
+  EXPECT_EQ(failure->at("process").at("pid"), holder.pid());
+  const Json& page = failure->at("page");
+  EXPECT_EQ(page.at("why"), "plain_reference");
+  EXPECT_EQ(page.at("surplus"), 1);
+  EXPECT_EQ(page.at("times_met"), 1);
+  EXPECT_EQ(page.at("reference_holders")[0].at("process").at("pid"),
+            holder.pid());
+  EXPECT_NE(Ask({"pinwatch", "migrations"}).find("in a pipe of hold-vmsplice"),
+            std::string::npos);
 }
 
 // Tries to take the block offline until the kernel has failed to move pages
@@ -129,6 +188,9 @@ TEST_F(Migration, PagesThatKeepABlockFromGoingOfflineAreCountedAsFailed) {
       EXPECT_GT(window.Kernel().failed_pages, 7u);
       EXPECT_EQ(window.For("memory_hotplug").failed_pages,
                 window.Kernel().failed_pages);
+      EXPECT_GT(window.FailedBecause(
+                    {{"reason", "memory_hotplug"}, {"why", "plain_reference"}}),
+                7u);
       EXPECT_EQ(window.All(), window.Kernel());
       EXPECT_EQ(holder.Release().at("moved_while_held"), 0);
       return;

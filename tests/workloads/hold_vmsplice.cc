@@ -3,6 +3,7 @@
 // Plain references: pages queued in pipes.
 
 #include <fcntl.h>
+#include <liburing.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -61,6 +62,17 @@ size_t QueuedPages(const Pipe& pipe) {
   return static_cast<size_t>(size) / kPageSize;
 }
 
+// The errno that io_uring refuses the memory with as a fixed buffer, or 0.
+int TryToRegister(char* data, size_t nr_pages) {
+  io_uring ring;
+  if (const int error = io_uring_queue_init(1, &ring, 0))
+    Fail("io_uring_queue_init", "enable io_uring", -error);
+  const iovec buffer{data, nr_pages * kPageSize};
+  const int result = io_uring_register_buffers(&ring, &buffer, 1);
+  io_uring_queue_exit(&ring);
+  return -result;
+}
+
 void RaiseOpenFileLimit() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -71,7 +83,7 @@ void RaiseOpenFileLimit() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  size_t nr_pages = 0, references = 0;
+  size_t nr_pages = 0, references = 0, nr_registered = 0;
   CLI::App app(
       "Takes plain references, which are no pins, to anonymous pages by "
       "putting "
@@ -82,11 +94,16 @@ int main(int argc, char** argv) {
   app.add_option("--references", references, "References to each page")
       ->required()
       ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--register", nr_registered,
+                 "Then try to register so many pages, these and more, with "
+                 "io_uring; reports the errno as register_error")
+      ->check(CLI::Range(1, 1 << 18));
   ParseOrExit(app, argc, argv);
 
   RaiseOpenFileLimit();
-  char* data = MapAnonymous(nr_pages);
-  Touch(data, nr_pages);
+  const size_t nr_mapped = std::max(nr_pages, nr_registered);
+  char* data = MapAnonymous(nr_mapped);
+  Touch(data, nr_mapped);
   DrainLruBatches();
 
   std::vector<Pipe> pipes;
@@ -102,11 +119,14 @@ int main(int argc, char** argv) {
   if (queued != total) Fail("pipes hold another number", "report this", EIO);
 
   const std::vector<uint64_t> pfns = ReadPfns(data, nr_pages);
-  ReportAndHold({{"workload", "hold-vmsplice"},
-                 {"pages", nr_pages},
-                 {"references", references},
-                 {"pipes", pipes.size()},
-                 {"pfns", pfns}});
+  Json line{{"workload", "hold-vmsplice"},
+            {"pages", nr_pages},
+            {"references", references},
+            {"pipes", pipes.size()},
+            {"pfns", pfns}};
+  if (nr_registered)
+    line["register_error"] = TryToRegister(data, nr_registered);
+  ReportAndHold(line);
 
   const size_t moved = CountDifferences(pfns, ReadPfns(data, nr_pages));
   for (const Pipe& pipe : pipes) {

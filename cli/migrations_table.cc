@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/migrations_table.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "cli/proto_time.h"
+#include "cli/text.h"
+#include "cli/words.h"
+
+namespace pinwatch {
+namespace {
+
+constexpr size_t kWidth = 80;
+constexpr size_t kReasonWidth = 17;
+constexpr size_t kZoneWidth = 10;
+constexpr size_t kAskerWidth = 25;
+constexpr int kMaxFailures = 10;
+
+struct Row {
+  uint64_t calls = 0;
+  uint64_t moved = 0;
+  uint64_t failed = 0;
+  uint64_t split = 0;
+};
+
+Row SumOf(const v1::ListMigrationsResponse& migrations,
+          const std::string& reason) {
+  Row row;
+  for (const v1::Migrations& one : migrations.migrations()) {
+    if (one.reason() != reason) continue;
+    row.calls += one.calls();
+    row.moved += one.succeeded_pages();
+    row.failed += one.failed_pages();
+    row.split += one.has_large_split() ? one.large_split() : one.thp_split();
+  }
+  return row;
+}
+
+void AddRow(std::string& text, absl::string_view reason,
+            absl::string_view calls, absl::string_view moved,
+            absl::string_view failed, absl::string_view split,
+            absl::string_view mean) {
+  absl::StrAppendFormat(&text, "%-17s %11s %11s %11s %9s %9s\n", reason, calls,
+                        moved, failed, split, mean);
+}
+
+// "0.8 ms"; nothing is known without a measured call.
+std::string Mean(const v1::MigrationDetails& details) {
+  if (!details.measured_calls()) return "-";
+  const double us =
+      absl::ToDoubleMicroseconds(ToDuration(details.measured_time())) /
+      static_cast<double>(details.measured_calls());
+  if (us < 1e3) return absl::StrFormat("%.0f us", us);
+  return us < 1e6 ? absl::StrFormat("%.1f ms", us / 1e3)
+                  : absl::StrFormat("%.1f s", us / 1e6);
+}
+
+std::string Words(absl::string_view code) {
+  return absl::StrReplaceAll(Printable(code), {{"_", " "}});
+}
+
+// "stayed: 3 pinned, 1 writeback", below the row of the reason.
+std::string WhyTheyStayed(const v1::MigrationDetails& details) {
+  std::string line;
+  const auto add = [&](uint64_t pages, const std::string& why) {
+    if (pages)
+      absl::StrAppend(&line, line.empty() ? "stayed: " : ", ", Count(pages),
+                      " ", why);
+  };
+  for (const v1::MigrationFailures& failed : details.failed())
+    add(failed.pages(), Words(failed.why()));
+  add(details.unclassified_pages(), "not classified");
+  return line.empty() ? line : Detail(line, kWidth, 4);
+}
+
+const v1::MigrationDetails& DetailsOf(
+    const v1::ListMigrationsResponse& migrations, const std::string& reason) {
+  const auto found = std::ranges::find_if(
+      migrations.details(),
+      [&](const auto& details) { return details.reason() == reason; });
+  return found == migrations.details().end()
+             ? v1::MigrationDetails::default_instance()
+             : *found;
+}
+
+void AddReasons(const v1::ListMigrationsResponse& migrations,
+                std::string& text) {
+  std::vector<std::string> reasons;
+  for (const v1::Migrations& one : migrations.migrations())
+    if (one.calls() &&
+        std::ranges::find(reasons, one.reason()) == reasons.end())
+      reasons.push_back(one.reason());
+  if (reasons.empty()) {
+    absl::StrAppend(&text, "no page was to move since pinwatchd started\n");
+    return;
+  }
+  AddRow(text, "REASON", "CALLS", "MOVED", "FAILED", "SPLIT", "MEAN");
+  for (const std::string& reason : reasons) {
+    const Row row = SumOf(migrations, reason);
+    const v1::MigrationDetails& details = DetailsOf(migrations, reason);
+    AddRow(text, Fit(reason, kReasonWidth), Count(row.calls), Count(row.moved),
+           Count(row.failed), ShortCount(row.split), Mean(details));
+    absl::StrAppend(&text, WhyTheyStayed(details));
+  }
+  absl::StrAppend(&text,
+                  "MOVED, FAILED: pages; SPLIT: huge pages; MEAN: time of a "
+                  "call\n");
+}
+
+std::string ZoneText(const v1::MigrationFailure& failure) {
+  if (failure.zone().empty() || failure.zone() == "none") return "?";
+  return failure.has_nid() ? absl::StrCat(failure.nid(), "/", failure.zone())
+                           : failure.zone();
+}
+
+void AddFailures(const v1::ListMigrationsResponse& migrations, absl::Time now,
+                 std::string& text) {
+  std::vector<const v1::MigrationFailure*> failures;
+  for (const v1::MigrationFailure& failure : migrations.failures())
+    failures.push_back(&failure);
+  if (failures.empty()) return;
+  std::ranges::stable_sort(failures, std::ranges::greater(),
+                           [](const v1::MigrationFailure* failure) {
+                             return ToTime(failure->page().last_met());
+                           });
+  absl::StrAppend(&text, "\nPAGES THAT DID NOT MOVE, the last ones first\n");
+  absl::StrAppendFormat(&text, "%8s  %-17s %-10s %s\n", "MET", "REASON", "ZONE",
+                        "FOR");
+  const OwnersById owners = ById(migrations.owners());
+  const size_t shown = std::min<size_t>(failures.size(), kMaxFailures);
+  for (size_t i = 0; i < shown; ++i) {
+    const v1::MigrationFailure& failure = *failures[i];
+    absl::StrAppendFormat(&text, "%8s  %-17s %-10s %s\n",
+                          Age(now - ToTime(failure.page().last_met())),
+                          Fit(failure.reason(), kReasonWidth),
+                          Fit(ZoneText(failure), kZoneWidth),
+                          NameWithPid(failure.process().comm(),
+                                      failure.process().pid(), kAskerWidth));
+    absl::StrAppend(
+        &text,
+        Fit(absl::StrCat("          ", BlockerText(failure.page(), owners)),
+            kWidth),
+        "\n");
+  }
+  if (const size_t more = failures.size() - shown)
+    absl::StrAppend(&text, "and ", more, " more; -o json shows them\n");
+  absl::StrAppend(&text,
+                  "MET: ago, the last time; FOR: whose thread wanted it to "
+                  "move\n");
+}
+
+}  // namespace
+
+std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
+                            absl::Time now) {
+  std::string text;
+  AddReasons(migrations, text);
+  AddFailures(migrations, now, text);
+  if (migrations.unlisted())
+    absl::StrAppend(&text, "not listed, as there were many: ",
+                    Count(migrations.unlisted()), " times\n");
+  return text;
+}
+
+}  // namespace pinwatch
