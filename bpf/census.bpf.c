@@ -361,9 +361,8 @@ static __always_inline bool is_at_rest(const struct page_view *page, __u64 mask,
 static __always_inline void pass_pages_at_rest(struct walk *walk, struct census_cell *cell)
 {
 	const __u64 mask = walk->rest_mask, flags = walk->rest_flags;
-	const __u64 most = walk->end_pfn - walk->pfn,
-		    first = (walk->pfn & (BULK - 1)) * STRUCT_PAGE;
-	__u64 at = first, nr_pages;
+	const __u64 first = (walk->pfn & (BULK - 1)) * STRUCT_PAGE;
+	__u64 at = first, nr_pages, most;
 
 	for (;;) {
 		struct page_view page;
@@ -379,6 +378,7 @@ static __always_inline void pass_pages_at_rest(struct walk *walk, struct census_
 	if (at == first)
 		return;
 	nr_pages = (at - first) / STRUCT_PAGE;
+	most = walk->end_pfn - walk->pfn;
 	if (nr_pages > most)
 		nr_pages = most;
 	cell->pages[PAGE_MOVABLE] += nr_pages;

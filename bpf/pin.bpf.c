@@ -68,6 +68,12 @@ __u8 activity_changed[PINWATCH_MAX_OWNERS + 8] __attribute__((aligned(8)));
  */
 struct pin_begin pin_begins[PINWATCH_PIN_BEGINS];
 
+/*
+ * Calls that have noted their begin and not ended, and those whose end was lost:
+ * while there is none, who returns need not look for a begin of its own.
+ */
+__u32 pin_begun;
+
 /* New owners that pin_news had no room for: the daemon reads pin_owners instead. */
 __u64 news_lost;
 
@@ -361,16 +367,21 @@ static __always_inline int enter(__u32 door, __u32 long_term, const bool bounded
 	begin->door = door;
 	begin->task = task;
 	begin->ns = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&pin_begun, 1);
 	return 0;
 }
 
 /* The same function returns. */
 static __always_inline struct measure leave(__u32 door, const bool bounded)
 {
-	const __u64 task = bpf_get_current_task();
-	struct pin_begin *begin = begin_of(task, door);
 	struct measure measure = {};
+	struct pin_begin *begin;
+	__u64 task;
 
+	if (!*(volatile __u32 *)&pin_begun)
+		return measure;
+	task = bpf_get_current_task();
+	begin = begin_of(task, door);
 	if (begin->task != task || begin->door != door)
 		return measure;
 	read_faults(task, &measure.minor_faults, &measure.major_faults, bounded);
@@ -380,6 +391,7 @@ static __always_inline struct measure leave(__u32 door, const bool bounded)
 	measure.taken = true;
 	begin->task = 0;
 	give_back(&begin->taken, bounded);
+	__sync_fetch_and_add(&pin_begun, -1);
 	return measure;
 }
 
