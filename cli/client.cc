@@ -137,6 +137,29 @@ absl::StatusOr<Response> CallOnce(
   return response;
 }
 
+// Calls `method` for all pages of a list. What every page tells, `clear` takes
+// away before the next is added, so that the last one's counts.
+template <typename Stub, typename Request, typename Response>
+absl::StatusOr<Response> CallForPages(
+    Stub& stub,
+    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                 Response*),
+    const Question& question, std::chrono::system_clock::time_point deadline,
+    Request request, void (Response::*clear)() = nullptr) {
+  Response all;
+  do {
+    Response page;
+    const absl::Status status =
+        Call(stub, method, question, deadline, request, &page);
+    if (!status.ok()) return status;
+    if (clear) (all.*clear)();
+    all.MergeFrom(page);
+    all.set_next_page_token(page.next_page_token());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
 void SetMaxAge(absl::Duration age, google::protobuf::Duration* max_age) {
   max_age->set_seconds(absl::IDivDuration(age, absl::Seconds(1), &age));
   max_age->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(age)));
@@ -195,19 +218,8 @@ absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,
   if (!stub.ok()) return stub.status();
   v1::ListOwnersRequest request;
   request.set_holding(holding);
-  v1::ListOwnersResponse all;
-  do {
-    v1::ListOwnersResponse page;
-    const absl::Status status =
-        Call(**stub, &Stub::ListOwners, question, deadline, request, &page);
-    if (!status.ok()) return status;
-    // All pages tell the totals; those of the last one count.
-    all.clear_attributions();
-    all.MergeFrom(page);
-    all.set_next_page_token(page.next_page_token());
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return all;
+  return CallForPages(**stub, &Stub::ListOwners, question, deadline, request,
+                      &v1::ListOwnersResponse::clear_attributions);
 }
 
 absl::StatusOr<v1::ListMigrationsResponse> AskMigrations(
@@ -215,18 +227,8 @@ absl::StatusOr<v1::ListMigrationsResponse> AskMigrations(
   const auto deadline = Deadline(question);
   const auto stub = Connect(question.socket_path);
   if (!stub.ok()) return stub.status();
-  v1::ListMigrationsRequest request;
-  v1::ListMigrationsResponse all;
-  do {
-    v1::ListMigrationsResponse page;
-    const absl::Status status =
-        Call(**stub, &Stub::ListMigrations, question, deadline, request, &page);
-    if (!status.ok()) return status;
-    all.MergeFrom(page);
-    all.set_next_page_token(page.next_page_token());
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return all;
+  return CallForPages(**stub, &Stub::ListMigrations, question, deadline,
+                      v1::ListMigrationsRequest());
 }
 
 absl::StatusOr<v1::ListBlocksResponse> AskBlocks(
@@ -236,17 +238,8 @@ absl::StatusOr<v1::ListBlocksResponse> AskBlocks(
   if (!stub.ok()) return stub.status();
   if (absl::Status status = LookAgain(**stub, question, deadline); !status.ok())
     return status;
-  v1::ListBlocksResponse all;
-  do {
-    v1::ListBlocksResponse page;
-    const absl::Status status =
-        Call(**stub, &Stub::ListBlocks, question, deadline, request, &page);
-    if (!status.ok()) return status;
-    all.MergeFrom(page);
-    all.set_next_page_token(page.next_page_token());
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return all;
+  return CallForPages(**stub, &Stub::ListBlocks, question, deadline,
+                      std::move(request));
 }
 
 absl::StatusOr<v1::PlanOfflineResponse> AskPlan(

@@ -237,8 +237,7 @@ void AddOffline(CLI::App& app, Options& options) {
   CLI::App* const offline = AddCommand(
       app, options, "offline",
       "Take a memory block offline; as root. Exit code 3 if it does not go, "
-      "128 "
-      "and the signal's number if it is interrupted",
+      "128 and the signal's number if it is interrupted",
       "one object, ListAttemptsResponse, of that attempt alone",
       "offline memory42 -o json | jq '.attempts[0].blockers'", RunOffline);
   offline

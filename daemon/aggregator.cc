@@ -955,7 +955,7 @@ void Aggregator::UpdateGrowth(Timestamp now) {
     if (!suspects.count(id)) owner_book_.SetGrowth(id, std::nullopt);
   for (const auto& [id, growth] : suspects) {
     owner_book_.SetGrowth(id, growth);
-    if (growth) suspects_.insert(id);
+    suspects_.insert(id);
   }
 }
 

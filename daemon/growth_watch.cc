@@ -58,13 +58,11 @@ void GrowthWatch::Clear() {
   growing_.clear();
 }
 
-std::map<uint32_t, std::optional<PinGrowth>> GrowthWatch::Suspects(
-    Timestamp now) const {
-  std::map<uint32_t, std::optional<PinGrowth>> suspects;
+std::map<uint32_t, PinGrowth> GrowthWatch::Suspects(Timestamp now) const {
+  std::map<uint32_t, PinGrowth> suspects;
   for (const uint32_t id : growing_) {
     const History& history = histories_.at(id);
-    suspects[id];
-    if (IsSuspect(history, now)) suspects[id] = history.growth;
+    if (IsSuspect(history, now)) suspects.emplace(id, history.growth);
   }
   return suspects;
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 
 #include "daemon/snapshot.h"
@@ -23,9 +22,8 @@ class GrowthWatch {
   void Update(const PinOwner& owner, Timestamp now);
   void Forget(uint32_t owner);
 
-  // Those who have grown often enough to be suspected at some time, and why
-  // they are now, if they are.
-  std::map<uint32_t, std::optional<PinGrowth>> Suspects(Timestamp now) const;
+  // Those who are suspected now, and why.
+  std::map<uint32_t, PinGrowth> Suspects(Timestamp now) const;
 
   // What is held was not known for a while.
   void Clear();

@@ -23,7 +23,8 @@ class GrowthWatchTest : public testing::Test {
   std::optional<PinGrowth> Growth() const {
     const auto suspects = watch_.Suspects(now_);
     const auto suspect = suspects.find(owner_.id);
-    return suspect == suspects.end() ? std::nullopt : suspect->second;
+    if (suspect == suspects.end()) return std::nullopt;
+    return suspect->second;
   }
 
   GrowthWatch watch_{60 * kSecond};
