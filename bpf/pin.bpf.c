@@ -30,6 +30,8 @@ char LICENSE[] SEC("license") = "GPL";
 /* Set by the daemon from the kernel's types: FOLL_* are no enum before v6.3. */
 const volatile __u32 foll_longterm = 0x10000;
 const volatile __u32 foll_pin = 0x40000;
+/* As long as __gup_longterm_locked() has six arguments. */
+#define FOLL_REMOTE 0x2000
 
 /*
  * Short-term calls of one CPU in one second that are all claimed; of those
@@ -46,7 +48,8 @@ volatile __u32 short_calls_unsampled = 200;
 const volatile __u32 generation;
 __u32 oldest_active, newest_active;
 
-const volatile __u64 pin_user_pages_at; /* set by the daemon */
+/* Lets go of pin_user_pages()' short-term calls where long-term ones share their program. */
+volatile __u32 inner_long_term_only;
 
 /* Read once, by pin_setup. */
 __u64 vmemmap;
@@ -216,6 +219,7 @@ struct {
 
 /* What is known of a call that was measured. */
 struct measure {
+	__u64 end_ns;
 	__u64 ns;
 	__u64 minor_faults;
 	__u64 major_faults;
@@ -387,7 +391,8 @@ static __always_inline struct measure leave(__u32 door, const bool bounded)
 	read_faults(task, &measure.minor_faults, &measure.major_faults, bounded);
 	measure.minor_faults -= begin->minor_faults;
 	measure.major_faults -= begin->major_faults;
-	measure.ns = bpf_ktime_get_ns() - begin->ns;
+	measure.end_ns = bpf_ktime_get_ns();
+	measure.ns = measure.end_ns - begin->ns;
 	measure.taken = true;
 	begin->task = 0;
 	give_back(&begin->taken, bounded);
@@ -846,9 +851,10 @@ __noinline int claim_contested__bounded(__u32 i)
 	do {                                                                                       \
 		const __u32 end = (nr);                                                            \
                                                                                                    \
-		if (!(bounded))                                                                    \
-			bpf_loop(end, step, walk, 0);                                              \
-		else                                                                               \
+		if (!(bounded)) {                                                                  \
+			if (end) /* a call of one page makes no step */                            \
+				bpf_loop(end, step, walk, 0);                                      \
+		} else                                                                             \
 			for (__u32 at = 0; at < (most) && at < end; at++)                          \
 				if (step##__bounded(at))                                           \
 					break;                                                     \
@@ -908,8 +914,11 @@ static __always_inline void claim_long_term(const struct pin_call *call, struct 
 	work->nr_done = 0;
 	/* What is known of a folio is known for this call alone. */
 	work->folio_start = work->folio_end = 0;
-	LOOP(claim_next_bulk, (call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK,
-	     BOUNDED_BULKS, &walk, bounded);
+	if (!bounded && call->nr_pages <= PINWATCH_PIN_BULK) /* most: no loop for one */
+		claim_bulk(&walk, false);
+	else
+		LOOP(claim_next_bulk, (call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK,
+		     BOUNDED_BULKS, &walk, bounded);
 	if (work->nr_done < work->nr_pages)
 		__sync_fetch_and_add(&totals->lost_pages, work->nr_pages - work->nr_done);
 }
@@ -921,6 +930,8 @@ static __always_inline void claim_short_term(const struct pin_call *call, struct
 
 	if (nr > PINWATCH_SHORT_PAGES)
 		nr = PINWATCH_SHORT_PAGES;
+	/* Or the compiler multiplies what it has not bounded yet. */
+	barrier_var(nr);
 	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64), (void *)call->pages))
 		return;
 	for (__u32 i = 0; i < PINWATCH_SHORT_PAGES; i++) {
@@ -951,25 +962,16 @@ static __always_inline bool skip_short_term(struct scratch *work)
  * Above the arguments and the return value stand the trampoline's frame pointer,
  * the way back into the function, and the way back to its caller. From v7.0 on
  * functions jump to their trampolines, and the second is not there.
- *
- * pin_user_pages() ends with a jump to __gup_longterm_locked(), which so returns
- * into the trampoline of the former: its frame has the caller to be named.
  */
 static __always_inline void find_call_site(struct pin_call *call, __u32 nr_args, const bool bounded)
 {
-	__u64 frame[3] = {}, outer[2] = {};
+	__u64 frame[3] = {};
 	bool jumped;
 
 	bpf_probe_read_kernel(frame, sizeof(frame), call->ctx + nr_args + 1);
 	/* What v5.10 does not know it does not need. */
 	jumped = !bounded && frame[1] - bpf_get_func_ip(call->ctx) >= PROLOGUE;
 	call->call_site = jumped ? frame[1] : frame[2];
-	if (call->door != DOOR_GUP_LONGTERM_LOCKED ||
-	    bpf_probe_read_kernel(outer, sizeof(outer), (void *)(frame[0] + 8)) ||
-	    outer[0] - pin_user_pages_at >= PROLOGUE)
-		return;
-	call->call_site = outer[1];
-	call->door = DOOR_PIN_USER_PAGES;
 }
 
 static __always_inline void note_totals(const struct pin_call *call, struct pin_totals *totals,
@@ -1017,7 +1019,10 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 	if (mm_arg < nr_args)
 		call.mm = argument(call.ctx, mm_arg, bounded);
 	find_call_site(&call, nr_args, bounded);
-	now = long_term ? bpf_ktime_get_ns() : pin_now_ns;
+	if (long_term)
+		now = call.measure.taken ? call.measure.end_ns : bpf_ktime_get_ns();
+	else
+		now = pin_now_ns;
 	owner = owner_of(&call, work, bounded);
 	if (!owner)
 		__sync_fetch_and_add(&totals->lost_owners[long_term], 1);
@@ -1093,23 +1098,16 @@ int pin_user_pages__fexit_4(__u64 *ctx)
 		    false);
 }
 
-/*
- * start, nr_pages, gup_flags, pages, vmas. Where pin_user_pages_remote() takes
- * no fexit, long-term calls are followed in __gup_longterm_locked(), which this
- * one comes through too.
- */
+/* start, nr_pages, gup_flags, pages, vmas */
 static __always_inline int pin_user_pages__fexit_5_enter(__u64 *ctx, const bool bounded)
 {
-	if (LONG_TERM(ctx[2]))
-		return 0;
-	return enter(DOOR_PIN_USER_PAGES, 0, bounded);
+	return enter(DOOR_PIN_USER_PAGES, LONG_TERM(ctx[2]), bounded);
 }
 
 static __always_inline int pin_user_pages__fexit_5_door(__u64 *ctx, const bool bounded)
 {
-	if (LONG_TERM(ctx[2]))
-		return 0;
-	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], ctx[1], 0, 3, NO_MM, 5, bounded);
+	return door(ctx, DOOR_PIN_USER_PAGES, ctx[5], ctx[1], LONG_TERM(ctx[2]), 3, NO_MM, 5,
+		    bounded);
 }
 BOTH_FORMS(pin_user_pages, pin_user_pages__fexit_5)
 
@@ -1196,28 +1194,38 @@ int memfd_pin_folios__fexit(__u64 *ctx)
 }
 
 /*
- * mm, start, nr_pages, pages, locked or vmas, gup_flags. Fexit refuses functions
- * of more than six arguments before v6.6, and pin_user_pages_remote() has seven
- * before v6.5; all its long-term calls come through here. So does what
+ * mm, start, nr_pages, pages, vmas, gup_flags. Fexit refuses functions of more
+ * than six arguments before v6.6, and pin_user_pages_remote() has seven before
+ * v6.5; all its long-term calls come through here. So do all of pin_user_pages(),
+ * which ends with a jump here and so needs no hook of its own, and what
  * pin_user_pages_fast() does not find at once: that call is the one to tell of it.
  */
-static __always_inline bool is_gup_longterm_locked_call(const __u64 *ctx)
+static __always_inline bool is_inner_call(__u32 flags)
 {
-	const __u32 wanted = foll_longterm | foll_pin;
+	if (!(flags & foll_pin) || (inner_long_term_only && !LONG_TERM(flags)))
+		return false;
+	return flags & FOLL_REMOTE || !LONG_TERM(flags) || !is_under_way(DOOR_PIN_USER_PAGES_FAST);
+}
 
-	return ((__u32)ctx[5] & wanted) == wanted && !is_under_way(DOOR_PIN_USER_PAGES_FAST);
+static __always_inline __u32 inner_door(__u32 flags)
+{
+	return flags & FOLL_REMOTE ? DOOR_PIN_USER_PAGES_REMOTE : DOOR_PIN_USER_PAGES;
 }
 
 static __always_inline int gup_longterm_locked__fexit_enter(__u64 *ctx, const bool bounded)
 {
-	return is_gup_longterm_locked_call(ctx) ? enter(DOOR_GUP_LONGTERM_LOCKED, 1, bounded) : 0;
+	const __u32 flags = ctx[5];
+
+	return is_inner_call(flags) ? enter(inner_door(flags), LONG_TERM(flags), bounded) : 0;
 }
 
 static __always_inline int gup_longterm_locked__fexit_door(__u64 *ctx, const bool bounded)
 {
-	if (!is_gup_longterm_locked_call(ctx))
+	const __u32 flags = ctx[5];
+
+	if (!is_inner_call(flags))
 		return 0;
-	return door(ctx, DOOR_GUP_LONGTERM_LOCKED, ctx[6], ctx[2], 1, 3, 0, 6, bounded);
+	return door(ctx, inner_door(flags), ctx[6], ctx[2], LONG_TERM(flags), 3, 0, 6, bounded);
 }
 BOTH_FORMS(__gup_longterm_locked, gup_longterm_locked__fexit)
 

@@ -121,25 +121,25 @@ Doors ChooseDoors(const PinFunctions& functions, bool bounded,
     }
     doors.followed.insert(form.door);
   }
-  // Long-term pins of pin_user_pages and of pin_user_pages_remote come through
-  // the same inner function, which cannot tell them apart. It is followed where
-  // the latter has seven parameters, as it had together with the former's
-  // `vmas`.
-  if (doors.programs.count(Programs("pin_user_pages__fexit_5", bounded)[0])) {
-    const bool inner =
-        Has(functions, "pin_user_pages_remote",
-            {"mm", "start", "nr_pages", "gup_flags", "pages", "vmas",
-             "locked"}) &&
-        Has(functions, kInner,
-            {"mm", "start", "nr_pages", "pages", "vmas", "gup_flags"}) &&
-        !without.count("pin_user_pages_remote");
-    if (inner) {
-      for (const std::string& program : Programs(kInnerProgram, bounded))
-        doors.programs.insert(program);
-      doors.followed.insert("pin_user_pages_remote");
-    } else {
-      doors.followed.erase("pin_user_pages");
+  // pin_user_pages_remote had seven parameters as long as both it and
+  // pin_user_pages had `vmas`. Its long-term calls and all of the latter come
+  // through the same inner function: one program there is cheaper than two.
+  if (doors.followed.count("pin_user_pages") &&
+      Has(functions, "pin_user_pages_remote",
+          {"mm", "start", "nr_pages", "gup_flags", "pages", "vmas",
+           "locked"}) &&
+      Has(functions, kInner,
+          {"mm", "start", "nr_pages", "pages", "vmas", "gup_flags"}) &&
+      !without.count("pin_user_pages_remote")) {
+    for (const std::string& program :
+         Programs("pin_user_pages__fexit_5", bounded)) {
+      doors.programs.erase(program);
+      doors.short_term.erase(program);
     }
+    for (const std::string& program : Programs(kInnerProgram, bounded))
+      doors.programs.insert(program);
+    doors.followed.insert("pin_user_pages_remote");
+    doors.inner = "pin_user_pages";
   }
   for (const std::string& name : Adders())
     if (functions.count(name)) doors.implied.insert(name);

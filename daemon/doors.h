@@ -23,6 +23,9 @@ struct Doors {
   std::set<std::string> programs;  // of bpf/pin.bpf.c, to be loaded
   // Of these, those that short-term calls come to or by, with their doors.
   std::map<std::string, std::string> short_term;
+  // The door whose short-term calls come to a program that must stay for
+  // long-term calls through another. Empty: none.
+  std::string inner;
   std::set<std::string> followed;
   std::set<std::string> not_followed;  // though the kernel has them
   // Functions that add a pin where their caller has one already: that one's

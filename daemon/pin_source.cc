@@ -37,10 +37,9 @@ constexpr uint64_t kMinSections = 65536;
 constexpr uint32_t kShortCallsUnsampled = 200;
 
 constexpr const char* kDoorNames[NR_PIN_DOORS] = {
-    "pin_user_pages",        "pin_user_pages_fast",
-    "pin_user_pages_remote", "pin_user_pages_unlocked",
-    "memfd_pin_folios",      "pin_user_pages_remote",
-    "pin_user_pages_locked", "pin_user_pages_fast_only",
+    "pin_user_pages",           "pin_user_pages_fast", "pin_user_pages_remote",
+    "pin_user_pages_unlocked",  "memfd_pin_folios",    "pin_user_pages_locked",
+    "pin_user_pages_fast_only",
 };
 
 // Without what the owner has done.
@@ -172,7 +171,6 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->foll_longterm = layout.foll_longterm;
   programs.rodata->foll_pin = layout.foll_pin;
   programs.rodata->vmemmap_base_at = addresses.At("vmemmap_base");
-  programs.rodata->pin_user_pages_at = addresses.At("pin_user_pages");
   bpf_map__set_max_entries(programs.maps.claim_chunks,
                            std::max(kMinSections, 2 * nr_sections));
   bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);
@@ -385,6 +383,7 @@ void PinSource::Detach() {
 
 int PinSource::Attach() {
   doors_off_.clear();
+  programs_->bss->inner_long_term_only = 0;
   // Of calls that were under way when programs were last detached.
   std::memset(programs_->bss->pin_begins, 0,
               sizeof(programs_->bss->pin_begins));
@@ -412,6 +411,12 @@ void PinSource::NoteAttached() {
 int PinSource::Govern(const GovernorState& state) {
   programs_->data->short_calls_unsampled =
       state.stage == GovernorStage::kAll ? kShortCallsUnsampled : 0;
+  const bool inner_off = state.doors_off.count(doors_.inner);
+  programs_->bss->inner_long_term_only = inner_off;
+  if (inner_off)
+    doors_off_.insert(doors_.inner);
+  else
+    doors_off_.erase(doors_.inner);
   int error = 0;
   for (Hook& hook : hooks_) {
     const auto door = doors_.short_term.find(hook.name);

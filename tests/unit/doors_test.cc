@@ -76,7 +76,6 @@ TEST(Doors, OnLinux5_10AllAreOfTheBoundedForm) {
   const Doors doors = DoorsOf("5.10");
   EXPECT_THAT(ExitsOf(doors),
               ElementsAre("gup_longterm_locked__fexit_bounded",
-                          "pin_user_pages__fexit_5_bounded",
                           "pin_user_pages_fast__fexit_bounded",
                           "pin_user_pages_fast_only__fexit_bounded",
                           "pin_user_pages_locked__fexit_bounded",
@@ -89,10 +88,10 @@ TEST(Doors, OnLinux5_10AllAreOfTheBoundedForm) {
   EXPECT_THAT(doors.implied, IsEmpty());
 }
 
-TEST(Doors, OnLinux6_1LongTermPinsAreFollowedInside) {
+TEST(Doors, OnLinux6_1PinUserPagesIsFollowedInside) {
   const Doors doors = DoorsOf("6.1");
+  EXPECT_EQ(doors.inner, "pin_user_pages");
   EXPECT_THAT(ExitsOf(doors), ElementsAre("gup_longterm_locked__fexit",
-                                          "pin_user_pages__fexit_5",
                                           "pin_user_pages_fast__fexit",
                                           "pin_user_pages_fast_only__fexit",
                                           "pin_user_pages_unlocked__fexit"));
@@ -150,23 +149,23 @@ TEST(Doors, AFunctionWithOtherParametersIsNotFollowed) {
   EXPECT_THAT(doors.programs, Not(Contains("pin_user_pages_fast__fexit")));
 }
 
-TEST(Doors, WithoutTheInnerFunctionLongTermPinsOfLinux6_1AreNotFollowed) {
+TEST(Doors, WithoutTheInnerFunctionRemotePinsOfLinux6_1AreNotFollowed) {
   KernelLayout layout = LayoutOf("6.1");
   layout.pin_functions.erase("__gup_longterm_locked");
   const Doors doors = ChooseDoors(layout.pin_functions, false, {});
   EXPECT_THAT(doors.programs, Contains("pin_user_pages__fexit_5"));
-  EXPECT_THAT(doors.not_followed,
-              ElementsAre("pin_user_pages", "pin_user_pages_remote"));
+  EXPECT_EQ(doors.inner, "");
+  EXPECT_THAT(doors.not_followed, ElementsAre("pin_user_pages_remote"));
 }
 
 TEST(Doors, ThoseSwitchedOffAreNamed) {
   EXPECT_THAT(DoorsOf("6.12", {"pin_user_pages_fast"}).not_followed,
               ElementsAre("pin_user_pages_fast"));
-  // The inner function tells pins of one from those of the other no more.
+  // The inner function is entered for both.
   EXPECT_THAT(DoorsOf("6.1", {"pin_user_pages"}).not_followed,
               ElementsAre("pin_user_pages", "pin_user_pages_remote"));
   EXPECT_THAT(DoorsOf("5.10", {"pin_user_pages_remote"}).not_followed,
-              ElementsAre("pin_user_pages", "pin_user_pages_remote"));
+              ElementsAre("pin_user_pages_remote"));
 }
 
 TEST(Doors, AKernelWithoutPinFunctionsHasNone) {

@@ -20,13 +20,13 @@ TEST(KernelAddresses, AreThoseOfTheKernelItself) {
   tree.Write("/kallsyms",
              "ffffffff81000000 T _text\n"
              "ffffffff82a00010 D vmemmap_base\n"
-             "ffffffffc0a01000 t pin_user_pages\t[nvme]\n"
+             "ffffffffc0a01000 t mem_section\t[nvme]\n"
              "no line of it\n"
-             "ffffffff812b0000 T pin_user_pages");
+             "ffffffff812b0000 T mem_section");
   const auto addresses = KernelAddresses::Read(tree.root() + "/kallsyms");
-  EXPECT_TRUE(addresses.Require({"vmemmap_base", "pin_user_pages"}).ok());
+  EXPECT_TRUE(addresses.Require({"vmemmap_base", "mem_section"}).ok());
   EXPECT_EQ(addresses.At("vmemmap_base"), 0xffffffff82a00010);
-  EXPECT_EQ(addresses.At("pin_user_pages"), 0xffffffff812b0000);
+  EXPECT_EQ(addresses.At("mem_section"), 0xffffffff812b0000);
   EXPECT_EQ(addresses.At("node_data"), 0);
 }
 
