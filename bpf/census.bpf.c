@@ -22,8 +22,8 @@ char LICENSE[] SEC("license") = "GPL";
 /* Flag bits of section_mem_map; the address proper begins above them. */
 #define SECTION_IS_ONLINE (1UL << 2)
 
-/* struct pages fetched by one read: 4 KiB of them. */
-#define BULK 64
+/* struct pages fetched by one read: 8 KiB of them. */
+#define BULK 128
 
 /* What the loop of node_counters__bounded can count; the verifier goes through all. */
 #define BOUNDED_CPUS 2048
