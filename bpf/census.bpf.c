@@ -10,7 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "events.h"
-#include "folio.h"
+#include "page_facts.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -40,6 +40,8 @@ const volatile __u64 per_cpu_offset_at;
 /* One run at a time: the daemon's thread is the only one that asks. */
 struct census_result census_result;
 struct node_counters node_counters;
+__u64 asked_pfns[PINWATCH_ASKED_PAGES];
+struct page_facts asked_pages[PINWATCH_ASKED_PAGES];
 char page_bulk[BULK * STRUCT_PAGE];
 char page_pair[2 * STRUCT_PAGE];
 
@@ -537,6 +539,33 @@ int census__bounded(struct census_request *request)
 		if (census_global_step(step))
 			break;
 	return census_ends(&census_walk);
+}
+
+/* Not static: see census_global_step(). */
+__noinline int tell_page(__u32 at)
+{
+	struct page_facts facts = {};
+
+	if (at >= PINWATCH_ASKED_PAGES)
+		return 0;
+	if (!read_page_facts(asked_pfns[at], &facts))
+		facts = (struct page_facts){};
+	asked_pages[at] = facts;
+	return 0;
+}
+
+/* What single pages say of themselves: nothing of those that cannot be read. */
+SEC("?raw_tp")
+int pages__asked(struct page_question *question)
+{
+	const __u32 nr_pages = question->nr_pages;
+
+	for (__u32 i = 0; i < PINWATCH_ASKED_PAGES; i++) {
+		if (i >= nr_pages)
+			break;
+		tell_page(i);
+	}
+	return 0;
 }
 
 struct cpu_walk {

@@ -240,11 +240,13 @@ enum page_mapping {
 #define PAGE_FACT_POISONED 16
 #define PAGE_FACT_SWAPCACHE 32
 #define PAGE_FACT_PRIVATE 64
+#define PAGE_FACT_CGROUP 128 /* what it is charged to is known */
 
 /* What the struct pages of a folio said at one moment. */
 struct page_facts {
 	__u64 head_pfn; /* the pfn itself for order 0 */
 	__u64 ino;	/* of the file it belongs to; 0: none */
+	__u64 cgroup;	/* id of the memory cgroup it is charged to; 0: none */
 	__u32 dev;	/* of that file: major << 20 | minor */
 	__u32 fs_magic;
 	__s32 refcount; /* of the head */
@@ -256,7 +258,17 @@ struct page_facts {
 	__u8 mapping; /* enum page_mapping */
 	__u32 reserved;
 };
-ASSERT_LAYOUT(struct page_facts, 48);
+ASSERT_LAYOUT(struct page_facts, 56);
+
+/* Pages that the daemon asks about at once. */
+#define PINWATCH_ASKED_PAGES 64
+
+/* Context of the program that answers: the first of asked_pfns. */
+struct page_question {
+	__u32 nr_pages;
+	__u32 reserved;
+};
+ASSERT_LAYOUT(struct page_question, 8);
 
 /* Folios left over by one call of migrate_pages() that are looked at. */
 #define PINWATCH_MIGRATE_WALK 256
@@ -310,7 +322,7 @@ struct migrate_failure {
 	char comm[16]; /* of the thread: hostile text */
 };
 ASSERT_LAYOUT(struct migrate_failure_key, 16);
-ASSERT_LAYOUT(struct migrate_failure, 24 + 48 + 32);
+ASSERT_LAYOUT(struct migrate_failure, 24 + 56 + 32);
 
 /* A page that stood in the way of an attempt. */
 struct hotplug_blocker_key {
@@ -326,7 +338,7 @@ struct hotplug_blocker {
 	struct page_facts page; /* at the last time */
 };
 ASSERT_LAYOUT(struct hotplug_blocker_key, 16);
-ASSERT_LAYOUT(struct hotplug_blocker, 80);
+ASSERT_LAYOUT(struct hotplug_blocker, 88);
 
 /* Pages that are searched for in pipes at once, and buffers of a pipe. */
 #define PINWATCH_MAX_SEARCHED 1024

@@ -31,6 +31,31 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+};
+
+struct obj_cgroup {
+	struct mem_cgroup *memcg;
+};
+
+/* Linux v7.3 charges all pages to one of these; before, only the kernel's own. */
+struct obj_cgroup___v7_3 {
+	bool is_root;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
@@ -51,7 +76,8 @@ struct page {
 	struct list_head lru;
 	struct address_space *mapping;
 	unsigned long private;
-	atomic_t _mapcount; /* shares its word with page_type */
+	unsigned long memcg_data; /* with CONFIG_MEMCG, from v5.11 on */
+	atomic_t _mapcount;	  /* shares its word with page_type */
 	atomic_t _refcount;
 };
 
@@ -75,9 +101,10 @@ struct page___v6_1 {
 	unsigned char compound_order;
 };
 
-/* Pins of a large folio, in the second tail page up to v5.17. */
 struct page___v5_10 {
+	/* Pins of a large folio, in the second tail page up to v5.17. */
 	atomic_t hpage_pinned_refcount;
+	struct mem_cgroup *mem_cgroup;
 };
 
 struct folio {
@@ -184,6 +211,11 @@ enum pagetype {
 	PGTY_slab = 0xf5,
 	PGTY_zsmalloc = 0xf6,
 };
+
+/* Flags in page->memcg_data. Not all of them are in every kernel's BTF. */
+#define MEMCG_SLAB 1UL	 /* it points to what the slab's objects are charged to */
+#define MEMCG_KERNEL 2UL /* to an obj_cgroup */
+#define MEMCG_FLAGS 7UL
 
 /* Not in BTF: bits that are clear in a page_type of an older kernel. */
 enum page_type___v6_1 {

@@ -28,6 +28,46 @@ static __always_inline void read_file(__u64 mapping, struct page_facts *facts)
 	facts->fs_magic = magic;
 }
 
+static __always_inline void read_cgroup_id(const struct mem_cgroup *memcg, struct page_facts *facts)
+{
+	struct kernfs_node *node = NULL;
+	struct cgroup *cgroup = NULL;
+
+	facts->cgroup = 0;
+	facts->flags |= PAGE_FACT_CGROUP;
+	if (!memcg)
+		return;
+	bpf_probe_read_kernel(&cgroup, sizeof(cgroup), &memcg->css.cgroup);
+	bpf_probe_read_kernel(&node, sizeof(node), &cgroup->kn);
+	if (bpf_probe_read_kernel(&facts->cgroup, sizeof(facts->cgroup), &node->id))
+		facts->flags &= ~PAGE_FACT_CGROUP;
+}
+
+/* The memory cgroup that the page is charged to, by its head. */
+static __always_inline void read_cgroup(const char *page, struct page_facts *facts)
+{
+	__u64 word, memcg;
+
+	if (bpf_core_field_exists(((struct page *)0)->memcg_data))
+		word = FIELD_IF_THERE(__u64, page, ((struct page *)0)->memcg_data);
+	else if (bpf_core_field_exists(((struct page___v5_10 *)0)->mem_cgroup))
+		word = FIELD_IF_THERE(__u64, page, ((struct page___v5_10 *)0)->mem_cgroup);
+	else
+		return;
+	/* What else has another type may use the word for itself. */
+	if (word & MEMCG_SLAB || facts->kind == KIND_SLAB || facts->kind == KIND_BUDDY)
+		word = 0;
+	memcg = word & ~MEMCG_FLAGS;
+	if (memcg && (word & MEMCG_KERNEL ||
+		      bpf_core_field_exists(((struct obj_cgroup___v7_3 *)0)->is_root))) {
+		struct obj_cgroup *charged = (struct obj_cgroup *)memcg;
+
+		if (bpf_probe_read_kernel(&memcg, sizeof(memcg), &charged->memcg))
+			return;
+	}
+	read_cgroup_id((struct mem_cgroup *)memcg, facts);
+}
+
 /* False, and nothing written, where the page cannot be read. */
 static __always_inline bool read_page_facts(__u64 pfn, struct page_facts *facts)
 {
@@ -67,6 +107,8 @@ static __always_inline bool read_page_facts(__u64 pfn, struct page_facts *facts)
 		       FLAG_IF(flags, PG_swapcache, PAGE_FACT_SWAPCACHE) |
 		       (flags & (PG(PG_private) | PG(PG_private_2)) ? PAGE_FACT_PRIVATE : 0);
 	facts->ino = facts->dev = facts->fs_magic = 0;
+	facts->cgroup = 0;
+	read_cgroup(pair, facts);
 	if (facts->mapping == PAGE_MAPPING_FILE && facts->kind == KIND_NONE)
 		read_file(mapping, facts);
 	return true;

@@ -114,6 +114,9 @@ std::string PageTable(const v1::ExplainPageResponse& page, absl::Time now) {
                   ", looked at ", Age(now - ToTime(page.look())), " ago");
   std::string text =
       Paragraph(line) + Paragraph(Words(page)) + References(page);
+  if (page.has_memory_cgroup() && page.page_class() != "free")
+    text += Paragraph(
+        absl::StrCat("Charged to ", CgroupText(page.memory_cgroup()), "."));
   text += PlainHolder(page);
   if (!page.has_attribution()) return text;
   text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now) +

@@ -126,6 +126,15 @@ OwnersById ById(
   return by_id;
 }
 
+std::string CgroupText(const v1::MemoryCgroup& cgroup) {
+  if (!cgroup.id()) return "no cgroup";
+  if (cgroup.path().empty())
+    return cgroup.removed() ? "a removed cgroup"
+                            : absl::StrCat("cgroup #", cgroup.id());
+  return absl::StrCat("cgroup ", cgroup.path(),
+                      cgroup.removed() ? ", removed since" : "");
+}
+
 std::string BlockerText(const v1::BlockingPage& page,
                         const OwnersById& owners) {
   std::string text = absl::StrFormat("pfn 0x%x ", page.pfn());
@@ -150,6 +159,9 @@ std::string BlockerText(const v1::BlockingPage& page,
   else if (!in_pipe)
     absl::StrAppend(&text, ", ", page.refcount(),
                     page.refcount() == 1 ? " reference" : " references");
+  // The kernel's own memory mostly has none, and the root's has all the rest.
+  if (page.memory_cgroup().id() && page.memory_cgroup().path() != "/")
+    absl::StrAppend(&text, ", charged to ", CgroupText(page.memory_cgroup()));
   if (page.times_met() > 1)
     absl::StrAppend(&text, ", met ", Count(page.times_met()), " times");
   return text;

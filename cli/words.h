@@ -46,6 +46,10 @@ using OwnersById = std::map<uint32_t, const v1::PinOwner*>;
 // `owners` must outlive it.
 OwnersById ById(const google::protobuf::RepeatedPtrField<v1::PinOwner>& owners);
 
+// "cgroup /a", "cgroup /a, removed since", "a removed cgroup", "no cgroup", or
+// the number of one whose path is not known.
+std::string CgroupText(const v1::MemoryCgroup& cgroup);
+
 // "pfn 0x12d680 pinned_large, 512 pages, held by qemu(812)". Printable.
 std::string BlockerText(const v1::BlockingPage& page, const OwnersById& owners);
 

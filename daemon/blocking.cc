@@ -29,6 +29,11 @@ std::string MappingName(const page_facts& page) {
 
 }  // namespace
 
+std::optional<MemoryCgroup> CgroupOf(const page_facts& facts) {
+  if (!(facts.flags & PAGE_FACT_CGROUP)) return std::nullopt;
+  return MemoryCgroup{.id = facts.cgroup};
+}
+
 BlockingPage ToBlockingPage(uint64_t pfn, const page_facts& facts,
                             bool isolated) {
   page_finding found;
@@ -45,6 +50,7 @@ BlockingPage ToBlockingPage(uint64_t pfn, const page_facts& facts,
   page.mapping = MappingName(facts);
   page.inode = facts.ino;
   page.device = facts.dev;
+  page.cgroup = CgroupOf(facts);
   return page;
 }
 

@@ -3,12 +3,17 @@
 #define PINWATCH_DAEMON_BLOCKING_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "bpf/events.h"
 #include "daemon/snapshot.h"
 
 namespace pinwatch {
+
+// What the page is charged to, without its path; nothing where that is not
+// known.
+std::optional<MemoryCgroup> CgroupOf(const page_facts& facts);
 
 // A page that stays where it is, by what its struct pages said. `isolated`: who
 // wanted it to move had taken a reference.

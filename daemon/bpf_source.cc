@@ -206,6 +206,7 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout,
                                    : progs.node_counters__bounded;
   bpf_program__set_autoload(census, true);
   bpf_program__set_autoload(node_counters, true);
+  bpf_program__set_autoload(progs.pages__asked, true);
   if (const int error = census_bpf__load(census_.get()))
     return absl::ErrnoToStatus(
         -error,
@@ -267,6 +268,24 @@ absl::StatusOr<PipeReading> BpfSource::FindInPipes(
     const std::vector<uint64_t>& pfns) {
   if (!pipes_) return absl::UnavailableError("pipes are not observable");
   return pipes_->Find(pfns);
+}
+
+absl::StatusOr<std::vector<page_facts>> BpfSource::ReadPages(
+    const std::vector<uint64_t>& pfns) {
+  if (!census_) return absl::UnavailableError("the census is not observable");
+  std::vector<page_facts> pages;
+  while (pages.size() < pfns.size()) {
+    const size_t nr_pages =
+        std::min<size_t>(pfns.size() - pages.size(), PINWATCH_ASKED_PAGES);
+    page_question question = {.nr_pages = static_cast<uint32_t>(nr_pages)};
+    std::copy_n(pfns.begin() + pages.size(), nr_pages,
+                census_->bss->asked_pfns);
+    if (const int error = Run(census_->progs.pages__asked, question))
+      return absl::ErrnoToStatus(-error, "run the program that reads pages");
+    pages.insert(pages.end(), census_->bss->asked_pages,
+                 census_->bss->asked_pages + nr_pages);
+  }
+  return pages;
 }
 
 absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {

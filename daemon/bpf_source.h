@@ -43,6 +43,8 @@ class BpfSource : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
+  absl::StatusOr<std::vector<page_facts>> ReadPages(
+      const std::vector<uint64_t>& pfns) override;
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
   void ForgetClaimsOutside(
       const std::function<bool(uint64_t pfn)>& is_looked_at,

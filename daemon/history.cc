@@ -103,6 +103,10 @@ BlockingPage FromProto(const v1::BlockingPage& from, Timestamp now) {
     page.holders.push_back(FromProto(holder));
   if (from.has_surplus()) page.surplus = from.surplus();
   if (from.has_mapcount()) page.mapcount = from.mapcount();
+  if (from.has_memory_cgroup())
+    page.cgroup = MemoryCgroup{.id = from.memory_cgroup().id(),
+                               .path = from.memory_cgroup().path(),
+                               .removed = from.memory_cgroup().removed()};
   if (from.reference_holders().empty()) return page;
   page.reference_holders.emplace();
   for (const v1::ReferenceHolder& holder : from.reference_holders())

@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "daemon/blocking.h"
 #include "daemon/clock.h"
 #include "daemon/host_files.h"
 
@@ -92,6 +93,7 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
       on_history_(std::move(options.on_history)),
       source_(source),
       resolver_(root_),
+      cgroups_(root_),
       aggregator_(std::move(aggregator)),
       published_(published),
       census_observable_(IsObservable(source->facts(), "census")),
@@ -223,6 +225,10 @@ void Loop::ReadHost() {
     Collect(aggregator_, "migrations", [&] {
       auto migrations = source_->ReadMigrations(Now());
       if (!migrations.ok()) return migrations.status();
+      std::vector<BlockingPage*> pages;
+      for (MigrationFailure& failure : migrations->failures)
+        pages.push_back(&failure.page);
+      NameCgroups(pages);
       aggregator_.SetMigrations(*std::move(migrations));
       return absl::OkStatus();
     });
@@ -233,11 +239,15 @@ void Loop::ReadHotplug() {
   Collect(aggregator_, "hotplug", [&] {
     auto reading = source_->ReadHotplug(Now());
     if (!reading.ok()) return reading.status();
+    std::vector<BlockingPage*> pages;
     for (std::vector<HotplugAttempt>* attempts :
          {&reading->running, &reading->ended})
-      for (HotplugAttempt& attempt : *attempts)
+      for (HotplugAttempt& attempt : *attempts) {
         attempt.road = resolver_.FindRoad(
             std::exchange(attempt.kernel_stack, {}), Now().monotonic_ns);
+        for (BlockingPage& page : attempt.blockers) pages.push_back(&page);
+      }
+    NameCgroups(pages);
     aggregator_.AddHotplug(*std::move(reading));
     return absl::OkStatus();
   });
@@ -479,8 +489,38 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
   }
   absl::StatusOr<BlockReport> report =
       aggregator_.Explain(question.block_id, Now());
-  if (report.ok()) AddPipeHolders(report->blockers);
+  if (report.ok()) {
+    AddPipeHolders(report->blockers);
+    AddCgroups(report->blockers);
+  }
   question.answer(std::move(report));
+}
+
+std::vector<std::optional<MemoryCgroup>> Loop::ReadCgroups(
+    const std::vector<uint64_t>& pfns) {
+  std::vector<std::optional<MemoryCgroup>> cgroups(pfns.size());
+  if (const auto pages = source_->ReadPages(pfns); pages.ok())
+    std::ranges::transform(*pages, cgroups.begin(), &CgroupOf);
+  return cgroups;
+}
+
+void Loop::AddCgroups(std::vector<BlockingPage>& pages) {
+  std::vector<uint64_t> pfns;
+  std::vector<BlockingPage*> named;
+  for (BlockingPage& page : pages) {
+    pfns.push_back(page.pfn);
+    named.push_back(&page);
+  }
+  const std::vector<std::optional<MemoryCgroup>> cgroups = ReadCgroups(pfns);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i].cgroup = cgroups[i];
+  NameCgroups(named);
+}
+
+void Loop::NameCgroups(const std::vector<BlockingPage*>& pages) {
+  std::vector<MemoryCgroup*> cgroups;
+  for (BlockingPage* page : pages)
+    if (page->cgroup) cgroups.push_back(&*page->cgroup);
+  cgroups_.Name(cgroups);
 }
 
 void Loop::AddPipeHolders(std::vector<BlockingPage>& pages) {
@@ -509,6 +549,10 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
   ReadClaims();
   absl::StatusOr<PageReport> report =
       aggregator_.ExplainPage(question.pfn, look, Now());
+  if (report.ok() && report->look) {
+    report->cgroup = ReadCgroups({question.pfn}).front();
+    if (report->cgroup) cgroups_.Name({&*report->cgroup});
+  }
   if (report.ok() && report->page == PAGE_ELEVATED) {
     PipeHolders holders = FindInPipes({question.pfn});
     for (auto& [pfn, holder] : holders.found)

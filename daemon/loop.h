@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "daemon/cpu_budget.h"
 #include "daemon/governor.h"
 #include "daemon/holder_search.h"
+#include "daemon/memory_cgroups.h"
 #include "daemon/owner_resolver.h"
 #include "daemon/published.h"
 #include "daemon/source.h"
@@ -127,6 +129,11 @@ class Loop {
     bool complete = false;  // false: there may be others
   };
   PipeHolders FindInPipes(const std::vector<uint64_t>& pfns);
+  // What the pages are charged to, without the paths.
+  std::vector<std::optional<MemoryCgroup>> ReadCgroups(
+      const std::vector<uint64_t>& pfns);
+  void AddCgroups(std::vector<BlockingPage>& pages);
+  void NameCgroups(const std::vector<BlockingPage*>& pages);
   // Those of plain references among the pages.
   void AddPipeHolders(std::vector<BlockingPage>& pages);
   // False, and nothing taken, once nobody will answer.
@@ -158,6 +165,7 @@ class Loop {
   const std::function<void(std::vector<HotplugAttempt>)> on_history_;
   Source* const source_;
   OwnerResolver resolver_;
+  MemoryCgroups cgroups_;
   Aggregator aggregator_;
   Published<Snapshot>* const published_;
   const bool census_observable_;

@@ -483,6 +483,23 @@ struct ReferenceHolder {
   bool operator==(const ReferenceHolder&) const = default;
 };
 
+// What memory is charged to: mostly the control group of who touched it first.
+struct MemoryCgroup {
+  uint64_t id = 0;       // the inode number of its directory; 0: no cgroup
+  std::string path;      // from the hierarchy's root; empty: not known
+  bool removed = false;  // its directory is gone, though not all its memory
+
+  bool operator==(const MemoryCgroup&) const = default;
+};
+
+// Who has a page in their page tables. They need not be who holds it.
+struct PageMappers {
+  std::vector<Process> processes;
+  bool complete = false;  // false: there may be others
+
+  bool operator==(const PageMappers&) const = default;
+};
+
 // A page that keeps its memory block from going offline, as the census read it.
 struct BlockingPage {
   uint64_t pfn = 0;
@@ -511,6 +528,8 @@ struct BlockingPage {
   uint32_t device = 0;  // of the file: major << 20 | minor
   // Of a plain reference; unset until it was searched for.
   std::optional<std::vector<ReferenceHolder>> reference_holders;
+  std::optional<MemoryCgroup> cgroup;    // unset: not known
+  std::optional<PageMappers> mapped_by;  // of some plain references
 
   bool operator==(const BlockingPage&) const = default;
 };
@@ -842,7 +861,9 @@ struct PageReport {
   std::vector<InferredHolder> inferred;
   // Of plain references.
   std::vector<ReferenceHolder> reference_holders;
-  bool pipes_searched = false;  // all of them, to their ends
+  bool pipes_searched = false;           // all of them, to their ends
+  std::optional<MemoryCgroup> cgroup;    // unset: not known
+  std::optional<PageMappers> mapped_by;  // of a plain reference
 };
 
 struct HostInfo {

@@ -259,6 +259,11 @@ class Source {
   virtual absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) = 0;
 
+  // What the pages say of themselves, one each. Of one that cannot be read
+  // nothing is known. Unavailable when the census is not observable.
+  virtual absl::StatusOr<std::vector<page_facts>> ReadPages(
+      const std::vector<uint64_t>& pfns) = 0;
+
   // To be called once a second: it also winds the claims' clock.
   virtual absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) = 0;
 

@@ -360,6 +360,22 @@ v1::ReferenceHolder ToProto(const ReferenceHolder& holder) {
   return out;
 }
 
+v1::MemoryCgroup ToProto(const MemoryCgroup& cgroup) {
+  v1::MemoryCgroup out;
+  out.set_id(cgroup.id);
+  out.set_path(ToUtf8(cgroup.path));
+  out.set_removed(cgroup.removed);
+  return out;
+}
+
+v1::PageMappers ToProto(const PageMappers& mappers) {
+  v1::PageMappers out;
+  for (const Process& process : mappers.processes)
+    *out.add_processes() = ToProto(process);
+  out.set_complete(mappers.complete);
+  return out;
+}
+
 v1::BlockingPage ToProto(const BlockingPage& page) {
   v1::BlockingPage out;
   out.set_pfn(page.pfn);
@@ -374,6 +390,8 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   if (page.reference_holders)
     for (const ReferenceHolder& holder : *page.reference_holders)
       *out.add_reference_holders() = ToProto(holder);
+  if (page.cgroup) *out.mutable_memory_cgroup() = ToProto(*page.cgroup);
+  if (page.mapped_by) *out.mutable_mapped_by() = ToProto(*page.mapped_by);
   if (page.why.empty()) return out;
   out.set_why(page.why);
   out.set_step(page.step);
@@ -763,6 +781,8 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
   for (const ReferenceHolder& holder : report.reference_holders)
     *out.add_reference_holders() = ToProto(holder);
   out.set_pipes_searched(report.pipes_searched);
+  if (report.cgroup) *out.mutable_memory_cgroup() = ToProto(*report.cgroup);
+  if (report.mapped_by) *out.mutable_mapped_by() = ToProto(*report.mapped_by);
   return out;
 }
 

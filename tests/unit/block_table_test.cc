@@ -107,7 +107,13 @@ v1::ExplainBlockResponse Pinned() {
       pins: 1
       certainty: CERTAINTY_UNATTRIBUTED
     }
-    blockers { pfn: 0x48401 nr_pages: 1 page_class: "elevated" refcount: 3 }
+    blockers {
+      pfn: 0x48401
+      nr_pages: 1
+      page_class: "elevated"
+      refcount: 3
+      memory_cgroup { id: 7 path: "/a" }
+    }
     blockers { pfn: 0x48402 nr_pages: 1 page_class: "kernel" refcount: 1 }
     blockers { pfn: 0x48403 nr_pages: 1 page_class: "kernel" refcount: 1 }
   )pb");
@@ -143,7 +149,7 @@ pfn 0x48001 pinned_exact, held by pin-iouring(812)
 pfn 0x48200 pinned_large, 512 pages, shared by pin-iouring(812), fio(99) and 2
   others
 pfn 0x48400 pinned_exact, holder not known
-pfn 0x48401 elevated, 3 references
+pfn 0x48401 elevated, 3 references, charged to cgroup /a
 pfn 0x48402 kernel, 1 reference
 and 1 more; -o json shows them
 )");

@@ -89,6 +89,26 @@ TEST(PageTable, WhatTheCounterDeniesIsNoPin) {
   EXPECT_THAT(Page(page), Not(HasSubstr("WHO HOLDS IT")));
 }
 
+TEST(PageTable, SaysWhatThePageIsChargedTo) {
+  const auto table = [](const std::string& more) {
+    return PageTable(
+        Parse<v1::ExplainPageResponse>(
+            "pfn: 7 page_class: 'movable' look { seconds: 999 }" + more),
+        kNow);
+  };
+  EXPECT_THAT(table(""), Not(HasSubstr("Charged")));
+  EXPECT_THAT(table("memory_cgroup {}"),
+              HasSubstr("\nCharged to no cgroup.\n"));
+  EXPECT_THAT(table("memory_cgroup { id: 7 path: '/a\\033' }"),
+              HasSubstr("\nCharged to cgroup /a\\x1b.\n"));
+  EXPECT_THAT(table("memory_cgroup { id: 7 path: '/a' removed: true }"),
+              HasSubstr("\nCharged to cgroup /a, removed since.\n"));
+  EXPECT_THAT(table("memory_cgroup { id: 7 removed: true }"),
+              HasSubstr("\nCharged to a removed cgroup.\n"));
+  EXPECT_THAT(table("memory_cgroup { id: 7 }"),
+              HasSubstr("\nCharged to cgroup #7.\n"));
+}
+
 TEST(PageTable, SaysWhatTheSearchOfPipesLeavesOpen) {
   const auto table = [](const std::string& more) {
     return PageTable(

@@ -63,6 +63,11 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<std::vector<page_facts>> ReadPages(
+      const std::vector<uint64_t>&) override {
+    return absl::UnavailableError("");
+  }
+
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

@@ -167,6 +167,7 @@ void ExpectHeldInPipe(const Json& attempt, const Workload& holder) {
     EXPECT_EQ(page.at("surplus"), 1) << page;
     EXPECT_EQ(page.at("mapcount"), 1) << page;
     EXPECT_EQ(page.at("mapping"), "anon") << page;
+    EXPECT_EQ(page.at("memory_cgroup").at("path"), "/holder") << page;
     EXPECT_EQ(page.at("step"), "migrating") << page;
     // Both ends of the pipe.
     ASSERT_EQ(page.at("reference_holders").size(), 2u) << page;
@@ -220,10 +221,11 @@ TEST_F(Attempts, SevenThatAPageRefusesAtOnceNameIt) {
 
 TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
   constexpr int kTries = 7;
+  const Cgroup cgroup("holder");
   std::vector<std::unique_ptr<Workload>> ballast;
   for (int i = 0; i < kTries; ++i) {
-    auto holder = std::make_unique<Workload>(std::vector<std::string>{
-        "hold-vmsplice", "--pages", "1", "--references", "1"});
+    auto holder = std::make_unique<Workload>(
+        cgroup.Command({"hold-vmsplice", "--pages", "1", "--references", "1"}));
     const uint64_t block = holder->pfns()[0] / BlockPages();
     Process offline({"memory-block", "offline", std::to_string(block)});
     Json attempt;

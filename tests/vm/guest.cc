@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -494,6 +495,48 @@ uint64_t BlockPages() {
   return std::stoull(text, nullptr, 16) / kPageBytes;
 }
 
+uint64_t ReadPageCgroup(uint64_t pfn) {
+  uint64_t inode = 0;
+  FILE* file = fopen("/proc/kpagecgroup", "r");
+  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
+      fread(&inode, sizeof(inode), 1, file) != 1)
+    Fail("read /proc/kpagecgroup");
+  fclose(file);
+  return inode;
+}
+
+Cgroup::Cgroup(const std::string& name) : name_(name) {
+  WriteFile("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+  if (mkdir(Directory().c_str(), 0755) != 0) Fail("make " + Directory());
+}
+
+Cgroup::~Cgroup() {
+  if (!removed_) rmdir(Directory().c_str());
+}
+
+uint64_t Cgroup::inode() const {
+  struct stat status;
+  if (stat(Directory().c_str(), &status) != 0) Fail("stat " + Directory());
+  return status.st_ino;
+}
+
+std::vector<std::string> Cgroup::Command(
+    const std::vector<std::string>& argv) const {
+  std::vector<std::string> command = {
+      "sh", "-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\"", Directory()};
+  command.insert(command.end(), argv.begin(), argv.end());
+  return command;
+}
+
+void Cgroup::Take(pid_t pid) const {
+  WriteFile(Directory() + "/cgroup.procs", std::to_string(pid));
+}
+
+void Cgroup::Remove() {
+  if (rmdir(Directory().c_str()) != 0) Fail("remove " + Directory());
+  removed_ = true;
+}
+
 uint64_t CountPagesWithFlag(int bit) {
   std::ifstream file("/proc/kpageflags", std::ios::binary);
   std::vector<uint64_t> flags(1 << 16);
@@ -505,6 +548,19 @@ uint64_t CountPagesWithFlag(int bit) {
     for (size_t i = 0; i < size; ++i) count += flags[i] >> bit & 1;
   } while (file);
   return count;
+}
+
+std::optional<uint64_t> FindPageWithFlag(int bit) {
+  // Unbuffered: the kernel refuses to be read by odd bytes.
+  FILE* file = fopen("/proc/kpageflags", "r");
+  if (!file) Fail("open /proc/kpageflags");
+  setbuf(file, nullptr);
+  std::optional<uint64_t> found;
+  uint64_t flags = 0;
+  for (uint64_t pfn = 0; !found && fread(&flags, 8, 1, file) == 1; ++pfn)
+    if (flags >> bit & 1) found = pfn;
+  fclose(file);
+  return found;
 }
 
 std::map<ZoneId, uint64_t> ReadUnavailablePages() {

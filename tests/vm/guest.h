@@ -217,6 +217,35 @@ std::unique_ptr<Process> HoldSomeBlockOffline();
 
 // Pages with that bit in /proc/kpageflags.
 uint64_t CountPagesWithFlag(int bit);
+std::optional<uint64_t> FindPageWithFlag(int bit);
+
+// The inode number of the memory cgroup that /proc/kpagecgroup has for it.
+uint64_t ReadPageCgroup(uint64_t pfn);
+
+// A cgroup with the memory controller, below the root's.
+class Cgroup {
+ public:
+  explicit Cgroup(const std::string& name);
+  // What is in it must have ended.
+  ~Cgroup();
+  Cgroup(const Cgroup&) = delete;
+  Cgroup& operator=(const Cgroup&) = delete;
+
+  std::string path() const { return "/" + name_; }
+  uint64_t inode() const;
+
+  // A command that becomes what `argv` says, in the cgroup.
+  std::vector<std::string> Command(const std::vector<std::string>& argv) const;
+  void Take(pid_t pid) const;
+  // What was charged to it stays charged.
+  void Remove();
+
+ private:
+  std::string Directory() const { return "/sys/fs/cgroup/" + name_; }
+
+  const std::string name_;
+  bool removed_ = false;
+};
 
 // Pages of holes that got a struct page at boot, as the kernel's log has them:
 // each is in the zone that comes after it.
