@@ -140,6 +140,9 @@ std::string Detail(absl::string_view text, size_t width, size_t indent) {
 std::string Reason(const std::string& code) {
   static constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
       {"", "no reason is given"},
+      {"charged_elsewhere",
+       "of those that pin, one process maps it; it is charged to another "
+       "cgroup than that one's, as shared memory may be"},
       {"claimant_ended", "the process has ended"},
       {"claims_lost", "pins may have been taken unseen since it was claimed"},
       {"fewer_pins_than_claims", "more processes claim it than pins are left"},

@@ -263,8 +263,10 @@ void Aggregator::NoteUnclaimed(BlockLook& look) {
   ++inference_version_;
   for (const UnclaimedFolio& folio : before)
     if (!std::ranges::binary_search(folios, folio.pfn, {},
-                                    &UnclaimedFolio::pfn))
+                                    &UnclaimedFolio::pfn)) {
       inference_.mapped_by.erase(folio.pfn);
+      inference_.charged_to.erase(folio.pfn);
+    }
 }
 
 std::optional<std::vector<UnclaimedFolio>> Aggregator::TakeUnclaimed() {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -27,10 +28,13 @@ constexpr uint64_t kMaxPages = 1 << 26;
 constexpr size_t kMaxFiles = 4096;
 
 constexpr size_t kPagesAStep = 16'384;
+constexpr size_t kChargesAStep = 1024;
 
 std::string Directory(const std::string& root, uint32_t pid) {
   return absl::StrCat(root, "/proc/", pid);
 }
+
+}  // namespace
 
 std::vector<uint32_t> ListProcesses(const std::string& root) {
   std::vector<uint32_t> pids;
@@ -45,32 +49,6 @@ std::vector<uint32_t> ListProcesses(const std::string& root) {
   return pids;
 }
 
-// One of each kind that the process has open. False where not all its files
-// could be seen, which for a process that is gone does not matter.
-bool ReadPinners(const std::string& directory, std::vector<Pinner>& to) {
-  std::error_code error;
-  size_t files = 0;
-  for (fs::directory_iterator entry(directory + "/fd", error), end;
-       !error && entry != end; entry.increment(error)) {
-    if (++files > kMaxFiles) return false;
-    std::error_code unreadable;
-    const std::string target =
-        fs::read_symlink(entry->path(), unreadable).string();
-    if (unreadable == std::errc::permission_denied) return false;
-    if (!MayBePinner(target)) continue;
-    const std::string fdinfo =
-        ReadSmallFile(absl::StrCat(directory, "/fdinfo/",
-                                   entry->path().filename().string()))
-            .value_or("");
-    std::optional<Pinner> pinner = PinnerOf(target, fdinfo);
-    if (pinner && std::none_of(to.begin(), to.end(), [&](const Pinner& known) {
-          return known.what == pinner->what;
-        }))
-      to.push_back(*std::move(pinner));
-  }
-  return error != std::errc::permission_denied;
-}
-
 Process ToProcess(const ProcessInfo& info) {
   const auto ns_per_tick =
       uint64_t{1'000'000'000} / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
@@ -82,15 +60,32 @@ Process ToProcess(const ProcessInfo& info) {
           .unit = info.unit};
 }
 
-}  // namespace
+absl::StatusOr<std::vector<uint64_t>> ReadPagemap(const std::string& path,
+                                                  uint64_t first_page,
+                                                  uint64_t nr_pages) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, path);
+  std::vector<uint64_t> entries(nr_pages);
+  const ssize_t size = pread(fd, entries.data(), nr_pages * sizeof(uint64_t),
+                             static_cast<off_t>(first_page * sizeof(uint64_t)));
+  close(fd);
+  entries.resize(size > 0 ? static_cast<size_t>(size) / sizeof(uint64_t) : 0);
+  return entries;
+}
 
-HolderSearch::HolderSearch(std::string root) : root_(std::move(root)) {}
+HolderSearch::HolderSearch(std::string root, MemoryCgroups* cgroups,
+                           ReadCgroups read_cgroups)
+    : root_(std::move(root)),
+      cgroups_(cgroups),
+      read_cgroups_(std::move(read_cgroups)) {}
 
 void HolderSearch::Begin(std::vector<UnclaimedFolio> folios) {
   folios_ = std::move(folios);
   std::ranges::sort(folios_, {}, &UnclaimedFolio::pfn);
   found_ = {};
   for (const UnclaimedFolio& folio : folios_) found_.mapped_by[folio.pfn] = {};
+  charges_read_ = 0;
+  umems_.reset();
   pids_ = ListProcesses(root_);
   current_ = 0;
   begun_ = false;
@@ -98,7 +93,9 @@ void HolderSearch::Begin(std::vector<UnclaimedFolio> folios) {
 }
 
 void HolderSearch::Step() {
-  if (!pids_.empty()) {
+  if (charges_read_ < folios_.size()) {
+    ReadCharges();
+  } else if (!pids_.empty()) {
     Examine(pids_.back());
     pids_.pop_back();
   } else if (current_ == found_.candidates.size()) {
@@ -110,6 +107,58 @@ void HolderSearch::Step() {
   } else {
     FinishCandidate();
   }
+}
+
+void HolderSearch::ReadCharges() {
+  std::vector<uint64_t> pfns;
+  while (charges_read_ < folios_.size() && pfns.size() < kChargesAStep)
+    pfns.push_back(folios_[charges_read_++].pfn);
+  std::vector<std::optional<MemoryCgroup>> charged = read_cgroups_(pfns);
+  std::vector<MemoryCgroup*> known;
+  for (std::optional<MemoryCgroup>& cgroup : charged)
+    if (cgroup) known.push_back(&*cgroup);
+  cgroups_->Name(known);
+  for (size_t i = 0; i < charged.size(); ++i) {
+    if (!charged[i] || charged[i]->path.empty()) continue;
+    found_.charged_to[pfns[i]] = charged[i]->id;
+    found_.cgroup_paths[charged[i]->id] = charged[i]->path;
+  }
+}
+
+// One of each kind that the process has open. False where not all its files
+// could be seen, which for a process that is gone does not matter.
+bool HolderSearch::ReadPinners(const std::string& directory,
+                               std::vector<Pinner>& to) {
+  std::error_code error;
+  size_t files = 0;
+  std::vector<uint64_t> xdp_sockets;
+  for (fs::directory_iterator entry(directory + "/fd", error), end;
+       !error && entry != end; entry.increment(error)) {
+    if (++files > kMaxFiles) return false;
+    std::error_code unreadable;
+    const std::string target =
+        fs::read_symlink(entry->path(), unreadable).string();
+    if (unreadable == std::errc::permission_denied) return false;
+    if (const auto inode = SocketInode(target);
+        inode && IsXdpSocket(entry->path()))
+      xdp_sockets.push_back(*inode);
+    if (!MayBePinner(target)) continue;
+    const std::string fdinfo =
+        ReadSmallFile(absl::StrCat(directory, "/fdinfo/",
+                                   entry->path().filename().string()))
+            .value_or("");
+    std::optional<Pinner> pinner = PinnerOf(target, fdinfo);
+    if (pinner && std::none_of(to.begin(), to.end(), [&](const Pinner& known) {
+          return known.what == pinner->what;
+        }))
+      to.push_back(*std::move(pinner));
+  }
+  if (!xdp_sockets.empty()) {
+    // Without that each is evidence, of how many pages is not known.
+    if (!umems_) umems_ = ReadXdpUmems().value_or(XdpUmems());
+    std::ranges::move(XdpPinners(xdp_sockets, *umems_), std::back_inserter(to));
+  }
+  return error != std::errc::permission_denied;
 }
 
 // Makes the process a candidate if anything shows that it pins memory.
@@ -124,17 +173,25 @@ void HolderSearch::Examine(uint32_t pid) {
   const absl::StatusOr<ProcessInfo> info = ReadProcess(root_, pid);
   if (!info.ok()) return;
   Candidate candidate{.holder = {.process = ToProcess(*info)},
-                      .pinned_pages = pinned_pages};
+                      .pinned_pages = pinned_pages,
+                      .memory_cgroup = cgroups_->OfProcess(pid)};
   if (pinned_pages)
     candidate.holder.evidence.push_back(
         absl::StrCat("VmPin ", pinned_pages * kPageBytes / 1024, " kB"));
+  uint64_t counted_pages = 0;
+  bool tells_all = true;
   for (const Pinner& pinner : pinners) {
     candidate.holder.evidence.push_back(pinner.what);
-    if (!pinner.accounted) candidate.pinned_pages.reset();
+    counted_pages += pinner.pages;
+    // Who has a ring that another process filled, by its memory: what the
+    // other is accounted for says nothing of this one.
+    tells_all =
+        tells_all && (pinner.pages || (pinner.accounted && pinned_pages));
   }
-  // Who has a ring that another process filled, by its memory: what the other
-  // is accounted for says nothing of this one.
-  if (!pinned_pages) candidate.pinned_pages.reset();
+  if (tells_all)
+    *candidate.pinned_pages += counted_pages;
+  else
+    candidate.pinned_pages.reset();
   found_.candidates.push_back(std::move(candidate));
 }
 
@@ -156,30 +213,23 @@ void HolderSearch::ReadPages() {
     ranges_.pop_front();
     return;
   }
-  const std::string path = absl::StrCat(
-      Directory(root_, found_.candidates[current_].holder.process.pid),
-      "/pagemap");
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    found_.processes_left_out += errno != ENOENT && errno != ESRCH;
+  const auto read = ReadPagemap(
+      absl::StrCat(
+          Directory(root_, found_.candidates[current_].holder.process.pid),
+          "/pagemap"),
+      range.start / kPageBytes, wanted);
+  if (!read.ok()) {
+    found_.processes_left_out += !absl::IsNotFound(read.status());
     ranges_.clear();
     return;
   }
-  std::vector<uint64_t> entries(wanted);
-  const ssize_t read =
-      pread(fd, entries.data(), wanted * sizeof(uint64_t),
-            static_cast<off_t>(range.start / kPageBytes * sizeof(uint64_t)));
-  close(fd);
-  if (read <= 0) {  // it has ended or unmapped that
-    ranges_.pop_front();
-    return;
-  }
-  entries.resize(static_cast<size_t>(read) / sizeof(uint64_t));
+  const std::vector<uint64_t>& entries = *read;
   for (const uint64_t entry : entries)
     if (const std::optional<uint64_t> pfn = PfnOf(entry)) Match(*pfn);
   found_.pages_read += entries.size();
   pages_left_ -= entries.size();
   range.start += entries.size() * kPageBytes;
+  // None: it has ended or unmapped that.
   if (range.start >= range.end || entries.empty()) ranges_.pop_front();
 }
 
@@ -194,12 +244,34 @@ void HolderSearch::Match(uint64_t pfn) {
   std::vector<size_t>& who = found_.mapped_by[folio.pfn];
   if (!who.empty() && who.back() == current_) return;
   who.push_back(current_);
-  found_.candidates[current_].mapped_pages +=
+  Candidate& candidate = found_.candidates[current_];
+  candidate.mapped_pages +=
       std::min(folio.nr_pages, std::max<uint64_t>(folio.pins, 1));
+  const CgroupRelation relation = found_.RelationOf(folio.pfn, candidate);
+  if (relation == CgroupRelation::kSame)
+    candidate.charged_to_its_cgroup += folio.nr_pages;
+  if (relation == CgroupRelation::kOther)
+    candidate.charged_elsewhere += folio.nr_pages;
+}
+
+// Where its pages are charged: evidence for it, or against it.
+void HolderSearch::NoteCharges(Candidate& candidate) {
+  std::vector<std::string>& evidence = candidate.holder.evidence;
+  const auto pages = [](uint64_t count) {
+    return absl::StrCat(count, count == 1 ? " page" : " pages");
+  };
+  if (candidate.charged_to_its_cgroup)
+    evidence.push_back(absl::StrCat(pages(candidate.charged_to_its_cgroup),
+                                    " charged to its cgroup ",
+                                    candidate.memory_cgroup));
+  if (candidate.charged_elsewhere)
+    evidence.push_back(absl::StrCat("but ", pages(candidate.charged_elsewhere),
+                                    " charged to other cgroups"));
 }
 
 // A process that ended meanwhile may have left its number to another.
 void HolderSearch::FinishCandidate() {
+  NoteCharges(found_.candidates[current_]);
   Process& process = found_.candidates[current_].holder.process;
   const absl::StatusOr<uint64_t> start = ReadStartTicks(root_, process.pid);
   process.ended =

@@ -4,14 +4,31 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "daemon/inference.h"
+#include "daemon/memory_cgroups.h"
+#include "daemon/processes.h"
 #include "daemon/source.h"
+#include "daemon/xdp_sockets.h"
 
 namespace pinwatch {
+
+// The numbers of all processes but this one. `root` is the directory that /proc
+// is in.
+std::vector<uint32_t> ListProcesses(const std::string& root);
+
+Process ToProcess(const ProcessInfo& info);
+
+// Entries of a /proc/PID/pagemap; fewer where it ends before. NotFound where
+// the process has ended.
+absl::StatusOr<std::vector<uint64_t>> ReadPagemap(const std::string& path,
+                                                  uint64_t first_page,
+                                                  uint64_t nr_pages);
 
 // Searches /proc for processes that map pages and show that they pin, in steps
 // that take a few milliseconds each at most. It takes CAP_SYS_PTRACE and
@@ -19,8 +36,13 @@ namespace pinwatch {
 // which pages they map.
 class HolderSearch {
  public:
-  // `root` is the directory that /proc is in.
-  explicit HolderSearch(std::string root);
+  // What pages are charged to, one each; nothing where that is not known.
+  using ReadCgroups = std::function<std::vector<std::optional<MemoryCgroup>>(
+      const std::vector<uint64_t>& pfns)>;
+
+  // `root` is the directory that /proc is in. `cgroups` must outlive it.
+  HolderSearch(std::string root, MemoryCgroups* cgroups,
+               ReadCgroups read_cgroups);
 
   // Gives up what it was at.
   void Begin(std::vector<UnclaimedFolio> folios);
@@ -34,16 +56,24 @@ class HolderSearch {
   const Inference& found() const { return found_; }
 
  private:
+  void ReadCharges();
+  bool ReadPinners(const std::string& directory, std::vector<Pinner>& to);
   void Examine(uint32_t pid);
   void BeginCandidate();
   void ReadPages();
   void Match(uint64_t pfn);
+  static void NoteCharges(Candidate& candidate);
   void FinishCandidate();
 
   const std::string root_;
+  MemoryCgroups* const cgroups_;
+  const ReadCgroups read_cgroups_;
   bool running_ = false;
   std::vector<UnclaimedFolio> folios_;  // by pfn
-  std::vector<uint32_t> pids_;          // to be examined
+  size_t charges_read_ = 0;             // so many of these
+  // Read when the first AF_XDP socket is met: that may load a kernel module.
+  std::optional<XdpUmems> umems_;
+  std::vector<uint32_t> pids_;  // to be examined
   Inference found_;
   size_t current_ = 0;               // candidate whose memory is read
   bool begun_ = false;               // reading it

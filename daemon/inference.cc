@@ -41,9 +41,23 @@ InferredAttribution Inference::Attribute(uint64_t pfn) const {
             .candidates = who};
   if (candidates[who.front()].MapsMoreThanItPins())
     return {.reason = "maps_more_than_it_pins"};
+  // Shared memory is charged to who touched it first: no proof against it.
+  const bool elsewhere =
+      RelationOf(pfn, candidates[who.front()]) == CgroupRelation::kOther;
   return {.certainty = Certainty::kInferred,
-          .reason = IsComplete() ? "mapped_by_one" : "search_incomplete",
+          .reason = !IsComplete() ? "search_incomplete"
+                    : elsewhere   ? "charged_elsewhere"
+                                  : "mapped_by_one",
           .candidates = who};
+}
+
+CgroupRelation Inference::RelationOf(uint64_t pfn,
+                                     const Candidate& candidate) const {
+  const auto id = charged_to.find(pfn);
+  if (id == charged_to.end()) return CgroupRelation::kUnknown;
+  const std::string& path = cgroup_paths.at(id->second);
+  if (path == "/") return CgroupRelation::kUnknown;
+  return Relate(path, candidate.memory_cgroup);
 }
 
 uint64_t PinnedPagesOf(absl::string_view status) {

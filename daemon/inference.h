@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "daemon/memory_cgroups.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
 
@@ -25,6 +26,11 @@ struct Candidate {
   // in a way that is not accounted there.
   std::optional<uint64_t> pinned_pages;
   uint64_t mapped_pages = 0;  // of what was searched for, at least
+  // What memory it touches is charged to; empty: not known.
+  std::string memory_cgroup{};
+  // Of the folios it maps, pages by what they are charged to.
+  uint64_t charged_to_its_cgroup = 0;
+  uint64_t charged_elsewhere = 0;
 
   // It cannot hold all that it maps, and which part is not known.
   bool MapsMoreThanItPins() const {
@@ -43,12 +49,20 @@ struct Inference {
   std::vector<Candidate> candidates;
   // By the folios' first pages, of all that were searched for: who maps them.
   std::map<uint64_t, std::vector<size_t>> mapped_by;
+  // By the same: the cgroup it is charged to, where that has a path; paths by
+  // id.
+  std::map<uint64_t, uint64_t> charged_to{};
+  std::map<uint64_t, std::string> cgroup_paths{};
   uint64_t pages_read = 0;          // of the candidates' memory
   uint64_t pages_left_out = 0;      // of their memory, beyond the bounds
   uint64_t processes_left_out = 0;  // could not be read, or beyond the bounds
 
   bool IsComplete() const { return !pages_left_out && !processes_left_out; }
   InferredAttribution Attribute(uint64_t pfn) const;
+
+  // What a folio's cgroup is to the candidate's. Of the root's, where all is
+  // that nobody put elsewhere, nothing is said.
+  CgroupRelation RelationOf(uint64_t pfn, const Candidate& candidate) const;
 };
 
 // VmPin of a /proc/PID/status, in pages; 0 where it is not there.
@@ -58,6 +72,7 @@ uint64_t PinnedPagesOf(absl::string_view status);
 struct Pinner {
   std::string what;        // "io_uring with registered buffers", "vfio"
   bool accounted = false;  // what it pins is in VmPin
+  uint64_t pages = 0;      // what it pins, where it tells that itself
 };
 
 // Whether files of that kind can be pinners: by the target of the link in

@@ -105,7 +105,9 @@ Loop::Loop(LoopOptions options, Source* source, Aggregator aggregator,
       search_budget_(options.census_cpu_share, kCensusBurstNs),
       pipe_budget_(options.census_cpu_share, kCensusBurstNs),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (options.infer_holders) search_.emplace(root_);
+  if (options.infer_holders)
+    search_.emplace(root_, &cgroups_,
+                    [this](const auto& pfns) { return ReadCgroups(pfns); });
 }
 
 Loop::~Loop() { close(wake_fd_); }

@@ -260,7 +260,7 @@ Fact InferredHoldersFact(bool wanted) {
     missing.push_back("CAP_DAC_READ_SEARCH (their files in /proc)");
   fact.observable = missing.empty();
   if (fact.observable)
-    fact.source = "/proc/PID/pagemap, status, fd and fdinfo";
+    fact.source = "/proc/PID/pagemap, status, fd and fdinfo, and sock_diag";
   else
     fact.reason = absl::StrCat("missing ", absl::StrJoin(missing, " and "),
                                ": see infer.conf in pinwatch's documentation");

@@ -3,8 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <map>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "tests/unit/temp_tree.h"
@@ -49,15 +52,29 @@ class HolderSearchTest : public testing::Test {
   }
 
   const Inference& Search(std::vector<UnclaimedFolio> folios) {
-    search_.Begin(std::move(folios));
-    for (int steps = 0; search_.running() && steps < 1000; ++steps)
-      search_.Step();
-    EXPECT_FALSE(search_.running());
-    return search_.found();
+    if (!cgroups_) cgroups_ = std::make_unique<MemoryCgroups>(tree_.root());
+    search_.emplace(tree_.root(), cgroups_.get(),
+                    [this](const auto& pfns) { return ReadCgroups(pfns); });
+    search_->Begin(std::move(folios));
+    for (int steps = 0; search_->running() && steps < 1000; ++steps)
+      search_->Step();
+    EXPECT_FALSE(search_->running());
+    return search_->found();
   }
 
   TempTree tree_;
-  HolderSearch search_{tree_.root()};
+  std::unique_ptr<MemoryCgroups> cgroups_;
+  std::map<uint64_t, uint64_t> charged_;  // cgroups' ids by pfn
+  std::optional<HolderSearch> search_;
+
+ private:
+  std::vector<std::optional<MemoryCgroup>> ReadCgroups(
+      const std::vector<uint64_t>& pfns) const {
+    std::vector<std::optional<MemoryCgroup>> cgroups(pfns.size());
+    for (size_t i = 0; i < pfns.size(); ++i)
+      if (charged_.count(pfns[i])) cgroups[i] = {.id = charged_.at(pfns[i])};
+    return cgroups;
+  }
 };
 
 TEST_F(HolderSearchTest, FindsWhoMapsWhatIsPinnedOfThoseThatPin) {
@@ -75,6 +92,32 @@ TEST_F(HolderSearchTest, FindsWhoMapsWhatIsPinnedOfThoseThatPin) {
                           Pair(900, ElementsAre(0u))));
   EXPECT_EQ(found.pages_read, 4u);
   EXPECT_TRUE(found.IsComplete());
+}
+
+TEST_F(HolderSearchTest, SaysWhatSpeaksForAndAgainstACandidate) {
+  tree_.Write("/proc/self/mountinfo",
+              "29 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  const auto make_cgroup = [&](const std::string& path) {
+    tree_.Write("/sys/fs/cgroup" + path + "/memory.current", "0");
+    struct stat status;
+    EXPECT_EQ(stat((tree_.root() + "/sys/fs/cgroup" + path).c_str(), &status),
+              0);
+    return status.st_ino;
+  };
+  const uint64_t own = make_cgroup("/own");
+  const uint64_t other = make_cgroup("/other");
+  AddProcess(42, 5, {700, 800, 900, 1000, 1100});
+  tree_.Write("/proc/42/cgroup", "0::/own\n");
+  charged_ = {{700, own}, {800, own}, {900, own}, {1000, other}};
+  cgroups_ = std::make_unique<MemoryCgroups>(tree_.root());
+  const Inference& found = Search(
+      {{700, 1, 1}, {800, 1, 1}, {900, 1, 1}, {1000, 1, 1}, {1100, 1, 1}});
+  ASSERT_EQ(found.candidates.size(), 1u);
+  EXPECT_THAT(found.candidates[0].holder.evidence,
+              ElementsAre("VmPin 20 kB", "3 pages charged to its cgroup /own",
+                          "but 1 page charged to other cgroups"));
+  EXPECT_EQ(found.Attribute(900).reason, "mapped_by_one");
+  EXPECT_EQ(found.Attribute(1000).reason, "charged_elsewhere");
 }
 
 TEST_F(HolderSearchTest, FindsAFolioByAnyOfItsPages) {

@@ -45,6 +45,26 @@ TEST(Inference, DoesNotNameWhoPinsLessThanItMaps) {
              {0});
 }
 
+TEST(Inference, SaysWhereAFolioIsChargedToAnotherCgroup) {
+  Inference inference{.candidates = {Pinning(23, 23)},
+                      .mapped_by = {{7, {0}}},
+                      .charged_to = {{7, 4711}},
+                      .cgroup_paths = {{4711, "/a/b"}}};
+  const auto reason = [&](const std::string& cgroup) {
+    inference.candidates[0].memory_cgroup = cgroup;
+    return inference.Attribute(7).reason;
+  };
+  EXPECT_EQ(reason("/c"), "charged_elsewhere");
+  EXPECT_EQ(reason("/a/bb"), "charged_elsewhere");
+  EXPECT_EQ(reason("/a/b"), "mapped_by_one");
+  EXPECT_EQ(reason("/a"), "mapped_by_one") << "it may have been moved there";
+  EXPECT_EQ(reason("/a/b/c"), "mapped_by_one");
+  EXPECT_EQ(reason(""), "mapped_by_one") << "not known";
+  inference.cgroup_paths[4711] = "/";
+  EXPECT_EQ(reason("/c"), "mapped_by_one")
+      << "as all that nobody put elsewhere";
+}
+
 TEST(Inference, NamesNobodyAfterOneOfThemHasEnded) {
   Inference inference{.candidates = {Pinning(23, 23), Pinning(23, 23)},
                       .mapped_by = {{7, {0, 1}}}};

@@ -3,10 +3,16 @@
 // Pins that are older than the daemon, and who is likely to hold them.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <memory>
+#include <set>
 
 #include "tests/vm/guest.h"
 
@@ -153,6 +159,85 @@ TEST_F(Inferred, OlderPinsAreLikelyOfWhoMapsThemAndShowsThatItPins) {
                            {{kInferred, "mapped_by_one"}, Pins{11, 11}},
                            {{kUnattributed, "no_candidate"}, Pins{7, 7}}})),
       (Likely{{{second.pid(), true}, 11}}));
+}
+
+std::string XdpEvidence(uint64_t pages) {
+  // Which the daemon has had the kernel load by now, where it has it.
+  Process load({"modprobe", "-q", "xsk_diag"});
+  return load.Wait(seconds(30)) == 0 ? "AF_XDP socket with a umem of " +
+                                           std::to_string(pages) + " pages"
+                                     : "AF_XDP socket";
+}
+
+TEST_F(Inferred, AUmemIsLikelyOfWhoHasItsSocketInWhateverNetwork) {
+  Workload here({"pin-xdp", "--pages", "1023"});
+  Workload elsewhere({"unshare", "-n", "pin-xdp", "--pages", "37"});
+  const Daemon daemon({"--holders.infer"});
+  const Json owners =
+      OwnersWith({{{kInferred, "mapped_by_one"}, Pins{1023 + 37, 1023 + 37}}});
+  EXPECT_EQ(LikelyIn(owners), (Likely{{{here.pid(), true}, 1023},
+                                      {{elsewhere.pid(), true}, 37}}));
+  EXPECT_EQ(EvidenceOf(here.pid(), owners),
+            std::vector<std::string>{XdpEvidence(1023)});
+  // Of another network no more than that is told.
+  EXPECT_EQ(EvidenceOf(elsewhere.pid(), owners),
+            std::vector<std::string>{"AF_XDP socket"});
+  here.Release();
+  EXPECT_EQ(
+      LikelyIn(OwnersWith({{{kInferred, "mapped_by_one"}, Pins{37, 37}}})),
+      (Likely{{{elsewhere.pid(), true}, 37}}));
+}
+
+// Has the memory of one memfd charged to the cgroup.
+class Toucher {
+ public:
+  Toucher(const Cgroup& cgroup, size_t nr_pages)
+      : fd_(memfd_create("shared", MFD_CLOEXEC)), size_(nr_pages * kPageBytes) {
+    if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(size_)) != 0)
+      Fail("cannot make a memfd");
+    cgroup.Take(getpid());
+    data_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_POPULATE, fd_, 0);
+    WriteFile("/sys/fs/cgroup/cgroup.procs", std::to_string(getpid()));
+    if (data_ == MAP_FAILED) Fail("cannot map a memfd");
+  }
+  ~Toucher() {
+    munmap(data_, size_);
+    close(fd_);
+  }
+  Toucher(const Toucher&) = delete;
+  Toucher& operator=(const Toucher&) = delete;
+
+  std::string Share() const {
+    return std::to_string(getpid()) + ":" + std::to_string(fd_);
+  }
+
+ private:
+  const int fd_;
+  const size_t size_;
+  void* data_ = nullptr;
+};
+
+TEST_F(Inferred, WhatPagesAreChargedToSpeaksForOrAgainstAHolder) {
+  const Cgroup one("one"), other("other");
+  Workload own(one.Command({"pin-iouring", "--pages", "23"}));
+  const Toucher toucher(other, 11);
+  Workload foreign(one.Command(
+      {"pin-iouring", "--pages", "11", "--share-with", toucher.Share()}));
+  for (const uint64_t pfn : own.pfns())
+    ASSERT_EQ(ReadPageCgroup(pfn), one.inode());
+  for (const uint64_t pfn : foreign.pfns())
+    ASSERT_EQ(ReadPageCgroup(pfn), other.inode());
+  const Daemon daemon({"--holders.infer"});
+  const Json owners =
+      OwnersWith({{{kInferred, "mapped_by_one"}, Pins{23, 23}},
+                  {{kInferred, "charged_elsewhere"}, Pins{11, 11}}});
+  EXPECT_EQ(LikelyIn(owners),
+            (Likely{{{own.pid(), true}, 23}, {{foreign.pid(), true}, 11}}));
+  EXPECT_EQ(EvidenceOf(own.pid(), owners).back(),
+            "23 pages charged to its cgroup /one");
+  EXPECT_EQ(EvidenceOf(foreign.pid(), owners).back(),
+            "but 11 pages charged to other cgroups");
 }
 
 TEST_F(Inferred, WithoutTheOptionOlderPinsAreUnattributedAndTheAdviceIsGiven) {
