@@ -65,12 +65,19 @@ std::string PlainHolder(const v1::ExplainPageResponse& page) {
   if (page.page_class() != "elevated") return "";
   if (!page.reference_holders().empty())
     return PipeTexts(page.reference_holders());
+  // Who maps it need not hold it, but may know who does.
+  const std::string mapped =
+      page.has_mapped_by()
+          ? absl::StrCat(" It is ", MappersText(page.mapped_by()), ".")
+          : " Which processes map it is not known: pinwatchd --holders.infer "
+            "would look.";
   return Paragraph(absl::StrCat(
       "Most pass with the work that took them. ",
       page.pipes_searched()
           ? "It is in no pipe; who else holds one that stays is not observable."
           : "Who holds one that stays, such as a pipe filled by vmsplice, is "
-            "not observable here."));
+            "not observable here.",
+      mapped));
 }
 
 std::string References(const v1::ExplainPageResponse& page) {

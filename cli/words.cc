@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kProcessNameWidth = 27;  // 15 of the name, 10 of the number
 constexpr size_t kMaxHolders = 2;
+constexpr size_t kMaxMappers = 4;
 
 std::string Holders(const v1::BlockingPage& page, const OwnersById& owners) {
   std::vector<std::string> names;
@@ -126,6 +127,20 @@ OwnersById ById(
   return by_id;
 }
 
+std::string MappersText(const v1::PageMappers& mappers) {
+  std::vector<std::string> names;
+  for (const v1::Process& process : mappers.processes())
+    names.push_back(ProcessName(process));
+  if (names.empty())
+    return mappers.complete() ? "mapped by no process"
+                              : "mapped by nobody that was found";
+  const size_t others = names.size() - std::min(names.size(), kMaxMappers);
+  names.resize(names.size() - others);
+  return absl::StrCat("mapped by ", absl::StrJoin(names, ", "),
+                      others ? absl::StrCat(" and ", others, " more") : "",
+                      mappers.complete() ? "" : " and perhaps others");
+}
+
 std::string CgroupText(const v1::MemoryCgroup& cgroup) {
   if (!cgroup.id()) return "no cgroup";
   if (cgroup.path().empty())
@@ -159,6 +174,8 @@ std::string BlockerText(const v1::BlockingPage& page,
   else if (!in_pipe)
     absl::StrAppend(&text, ", ", page.refcount(),
                     page.refcount() == 1 ? " reference" : " references");
+  if (page.has_mapped_by())
+    absl::StrAppend(&text, ", ", MappersText(page.mapped_by()));
   // The kernel's own memory mostly has none, and the root's has all the rest.
   if (page.memory_cgroup().id() && page.memory_cgroup().path() != "/")
     absl::StrAppend(&text, ", charged to ", CgroupText(page.memory_cgroup()));

@@ -50,6 +50,9 @@ OwnersById ById(const google::protobuf::RepeatedPtrField<v1::PinOwner>& owners);
 // the number of one whose path is not known.
 std::string CgroupText(const v1::MemoryCgroup& cgroup);
 
+// "mapped by qemu(812), bash(7) and perhaps others".
+std::string MappersText(const v1::PageMappers& mappers);
+
 // "pfn 0x12d680 pinned_large, 512 pages, held by qemu(812)". Printable.
 std::string BlockerText(const v1::BlockingPage& page, const OwnersById& owners);
 

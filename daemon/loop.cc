@@ -16,6 +16,7 @@
 #include "daemon/blocking.h"
 #include "daemon/clock.h"
 #include "daemon/host_files.h"
+#include "daemon/mapper_search.h"
 
 namespace pinwatch {
 namespace {
@@ -24,6 +25,10 @@ constexpr int64_t kTickNs = 1'000'000'000;
 
 // How long looks may hold up everything else.
 constexpr int64_t kSliceNs = 100'000'000;
+
+// What a question may take to find out who maps pages, and of how many.
+constexpr int64_t kMapperCpuNs = kSliceNs;
+constexpr size_t kPagesWithMappers = 2;
 
 // A small host can follow every change of its counters at once for this long,
 // a large one pays a round back later.
@@ -494,6 +499,7 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
   if (report.ok()) {
     AddPipeHolders(report->blockers);
     AddCgroups(report->blockers);
+    AddMappers(report->blockers);
   }
   question.answer(std::move(report));
 }
@@ -516,6 +522,41 @@ void Loop::AddCgroups(std::vector<BlockingPage>& pages) {
   const std::vector<std::optional<MemoryCgroup>> cgroups = ReadCgroups(pfns);
   for (size_t i = 0; i < pages.size(); ++i) pages[i].cgroup = cgroups[i];
   NameCgroups(named);
+}
+
+std::map<uint64_t, PageMappers> Loop::FindMappersOf(
+    const std::vector<uint64_t>& pfns) {
+  // What shows which pages processes map is what holders are inferred by.
+  if (!search_ || pfns.empty()) return {};
+  const auto pages = source_->ReadPages(pfns);
+  if (!pages.ok()) return {};
+  std::map<uint64_t, page_facts> by_pfn;
+  std::set<std::string> cgroups;
+  for (size_t i = 0; i < pfns.size(); ++i) {
+    by_pfn[pfns[i]] = (*pages)[i];
+    MemoryCgroup cgroup = CgroupOf((*pages)[i]).value_or(MemoryCgroup());
+    cgroups_.Name({&cgroup});
+    if (cgroup.path.size() > 1) cgroups.insert(cgroup.path);
+  }
+  std::vector<uint32_t> pids = ListProcesses(root_);
+  // Those come first whose memory is charged where the pages are.
+  if (!cgroups.empty())
+    std::stable_partition(pids.begin(), pids.end(), [&](uint32_t pid) {
+      return cgroups.count(cgroups_.OfProcess(pid)) > 0;
+    });
+  return FindMappers(root_, pids, by_pfn, kMapperCpuNs);
+}
+
+void Loop::AddMappers(std::vector<BlockingPage>& pages) {
+  std::vector<uint64_t> pfns;
+  for (const BlockingPage& page : pages)
+    if (page.page == PAGE_ELEVATED && !page.reference_holders &&
+        pfns.size() < kPagesWithMappers)
+      pfns.push_back(page.pfn);
+  std::map<uint64_t, PageMappers> found = FindMappersOf(pfns);
+  for (BlockingPage& page : pages)
+    if (const auto mappers = found.find(page.pfn); mappers != found.end())
+      page.mapped_by = std::move(mappers->second);
 }
 
 void Loop::NameCgroups(const std::vector<BlockingPage*>& pages) {
@@ -560,6 +601,9 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
     for (auto& [pfn, holder] : holders.found)
       report->reference_holders.push_back(std::move(holder));
     report->pipes_searched = holders.complete;
+    if (report->reference_holders.empty())
+      if (const auto found = FindMappersOf({question.pfn}); !found.empty())
+        report->mapped_by = found.begin()->second;
   }
   question.answer(std::move(report));
 }

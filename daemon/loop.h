@@ -133,6 +133,10 @@ class Loop {
   std::vector<std::optional<MemoryCgroup>> ReadCgroups(
       const std::vector<uint64_t>& pfns);
   void AddCgroups(std::vector<BlockingPage>& pages);
+  // Who maps them, where that may be seen.
+  std::map<uint64_t, PageMappers> FindMappersOf(
+      const std::vector<uint64_t>& pfns);
+  void AddMappers(std::vector<BlockingPage>& pages);
   void NameCgroups(const std::vector<BlockingPage*>& pages);
   // Those of plain references among the pages.
   void AddPipeHolders(std::vector<BlockingPage>& pages);

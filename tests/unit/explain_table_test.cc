@@ -118,6 +118,12 @@ TEST(PageTable, SaysWhatTheSearchOfPipesLeavesOpen) {
         kNow);
   };
   EXPECT_THAT(table(""), HasSubstr("is not observable here"));
+  EXPECT_THAT(table(""), HasSubstr("--holders.infer would look"));
+  EXPECT_THAT(table("mapped_by { processes { pid: 254 comm: 'hold' } "
+                    "complete: true }"),
+              HasSubstr("It is mapped by hold(254).\n"));
+  EXPECT_THAT(table("mapped_by {}"),
+              HasSubstr("mapped by nobody that was\n  found."));
   EXPECT_THAT(table(""), Not(HasSubstr("It is in no pipe")));
   EXPECT_THAT(table("pipes_searched: true"), HasSubstr("It is in no pipe"));
   const std::string held =

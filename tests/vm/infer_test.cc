@@ -240,6 +240,92 @@ TEST_F(Inferred, WhatPagesAreChargedToSpeaksForOrAgainstAHolder) {
             "but 11 pages charged to other cgroups");
 }
 
+// One page of this process and a child of it, queued in a socket: a reference
+// that is no pin, of which nothing tells who holds it.
+class QueuedPage {
+ public:
+  QueuedPage()
+      : data_(mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    if (data_ == MAP_FAILED) Fail("cannot map a page");
+    static_cast<volatile char*>(data_)[0] = 1;
+    child_ = fork();
+    if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) pause();
+    }
+    int pipe_fds[2];
+    if (pipe(pipe_fds) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets_))
+      Fail("cannot open a socket");
+    iovec piece{data_, kPageBytes};
+    if (vmsplice(pipe_fds[1], &piece, 1, 0) != kPageBytes ||
+        splice(pipe_fds[0], nullptr, sockets_[0], nullptr, kPageBytes, 0) !=
+            kPageBytes)
+      Fail("cannot queue a page");
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+  }
+  ~QueuedPage() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+    close(sockets_[0]);
+    close(sockets_[1]);
+    munmap(data_, kPageBytes);
+  }
+  QueuedPage(const QueuedPage&) = delete;
+  QueuedPage& operator=(const QueuedPage&) = delete;
+
+  pid_t child() const { return child_; }
+
+  uint64_t pfn() const {
+    uint64_t entry = 0;
+    const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(data_) /
+                                       kPageBytes * sizeof(entry));
+    if (pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
+      Fail("read /proc/self/pagemap");
+    close(fd);
+    return entry & ((uint64_t{1} << 55) - 1);
+  }
+
+ private:
+  void* const data_;
+  pid_t child_ = -1;
+  int sockets_[2];
+};
+
+TEST_F(Inferred, WhoMapsAPageWithAPlainReferenceIsNamedAsThatAlone) {
+  // In a cgroup of their own: such processes are looked at first.
+  const Cgroup cgroup("queue");
+  cgroup.Take(getpid());
+  const QueuedPage queued;
+  const std::vector<std::string> question = {"pinwatch", "explain", "pfn",
+                                             std::to_string(queued.pfn())};
+  {
+    const Daemon daemon({"--holders.infer"});
+    Json page;
+    // In a guest that has the CPU not to itself the time for it may be over.
+    EXPECT_TRUE(Eventually(seconds(90), [&] {
+      page = ExplainPage(queued.pfn());
+      return page.at("mapped_by").at("complete").get<bool>();
+    })) << page;
+    EXPECT_EQ(page.at("page_class"), "elevated") << page;
+    EXPECT_TRUE(page.at("reference_holders").empty()) << page;
+    EXPECT_EQ(page.at("pipes_searched"), true) << page;
+    std::set<pid_t> pids;
+    for (const Json& process : page.at("mapped_by").at("processes"))
+      pids.insert(process.at("pid").get<pid_t>());
+    EXPECT_EQ(pids, (std::set<pid_t>{getpid(), queued.child()})) << page;
+    EXPECT_NE(Ask(question).find("It is mapped by "), std::string::npos)
+        << Ask(question);
+  }
+  const Daemon daemon;
+  EXPECT_FALSE(ExplainPage(queued.pfn()).contains("mapped_by"));
+  EXPECT_NE(Ask(question).find("--holders.infer"), std::string::npos)
+      << Ask(question);
+  WriteFile("/sys/fs/cgroup/cgroup.procs", std::to_string(getpid()));
+}
+
 TEST_F(Inferred, WithoutTheOptionOlderPinsAreUnattributedAndTheAdviceIsGiven) {
   Workload old({"pin-iouring", "--pages", "23", "--memfd"});
   const Daemon daemon;
