@@ -354,6 +354,22 @@ struct pipe_page {
 };
 ASSERT_LAYOUT(struct pipe_page, 40);
 
+/* Those who took plain references last, by the low bits of the pfn: 768 KiB. */
+#define PINWATCH_TAKEN_REFERENCES 16384
+
+/* Pages of a call that are noted; as much as a bio takes. */
+#define PINWATCH_REFERENCES_A_CALL 256
+
+struct taken_reference {
+	__u64 pfn;	/* of the page, or its folio's head; 0: nothing, or it is being written */
+	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
+	__u64 taken_ns; /* CLOCK_MONOTONIC */
+	__u32 tgid;
+	__u32 unused;
+	char comm[16]; /* of the process: hostile text */
+};
+ASSERT_LAYOUT(struct taken_reference, 48);
+
 /*
  * Claims. One word says that an owner took a pin on a page, and when: the
  * owner's index above, the tick below. A page without a claim has 0.

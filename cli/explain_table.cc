@@ -61,7 +61,7 @@ std::string PipeTexts(
 }
 
 // Who holds a reference that is no pin, as far as that is observable.
-std::string PlainHolder(const v1::ExplainPageResponse& page) {
+std::string PlainHolder(const v1::ExplainPageResponse& page, absl::Time now) {
   if (page.page_class() != "elevated") return "";
   if (!page.reference_holders().empty())
     return PipeTexts(page.reference_holders());
@@ -71,13 +71,20 @@ std::string PlainHolder(const v1::ExplainPageResponse& page) {
           ? absl::StrCat(" It is ", MappersText(page.mapped_by()), ".")
           : " Which processes map it is not known: pinwatchd --holders.infer "
             "would look.";
+  const std::string taken =
+      page.has_taken_by()
+          ? absl::StrCat(" ", ProcessName(page.taken_by().process()),
+                         " took one last, through get_user_pages_fast, ",
+                         Age(now - ToTime(page.taken_by().taken())),
+                         " ago; whether it still has it is not known.")
+          : "";
   return Paragraph(absl::StrCat(
       "Most pass with the work that took them. ",
       page.pipes_searched()
           ? "It is in no pipe; who else holds one that stays is not observable."
           : "Who holds one that stays, such as a pipe filled by vmsplice, is "
             "not observable here.",
-      mapped));
+      taken, mapped));
 }
 
 std::string References(const v1::ExplainPageResponse& page) {
@@ -124,7 +131,7 @@ std::string PageTable(const v1::ExplainPageResponse& page, absl::Time now) {
   if (page.has_memory_cgroup() && page.page_class() != "free")
     text += Paragraph(
         absl::StrCat("Charged to ", CgroupText(page.memory_cgroup()), "."));
-  text += PlainHolder(page);
+  text += PlainHolder(page, now);
   if (!page.has_attribution()) return text;
   text += "\nWHO HOLDS IT\n" + Owners(page.owners(), now) +
           InferredTexts(page.inferred());

@@ -174,6 +174,9 @@ std::string BlockerText(const v1::BlockingPage& page,
   else if (!in_pipe)
     absl::StrAppend(&text, ", ", page.refcount(),
                     page.refcount() == 1 ? " reference" : " references");
+  if (page.has_taken_by())
+    absl::StrAppend(&text, ", last taken by ",
+                    ProcessName(page.taken_by().process()));
   if (page.has_mapped_by())
     absl::StrAppend(&text, ", ", MappersText(page.mapped_by()));
   // The kernel's own memory mostly has none, and the root's has all the rest.

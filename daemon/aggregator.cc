@@ -393,6 +393,7 @@ void Aggregator::NoteHolder(const std::vector<BlockingPage>& found,
   if (same == found.end()) return;
   if (IsSearchable(page) && same->reference_holders)
     page.reference_holders = same->reference_holders;
+  if (IsSearchable(page) && same->taken_by) page.taken_by = same->taken_by;
   if (!page.pins || same->owners.empty()) return;
   page.certainty = same->certainty;
   page.owners = same->owners;
@@ -469,16 +470,18 @@ std::vector<uint64_t> Aggregator::UnsearchedReferences() const {
   return {pfns.begin(), pfns.end()};
 }
 
-void Aggregator::SetReferenceHolders(
-    const std::vector<uint64_t>& searched,
-    const std::vector<std::pair<uint64_t, ReferenceHolder>>& found) {
+void Aggregator::SetReferenceHolders(const std::vector<uint64_t>& searched,
+                                     const FoundReferences& found) {
   const auto set_page = [&](BlockingPage& page) {
     if (!IsSearchable(page) || page.reference_holders ||
         std::ranges::find(searched, page.pfn) == searched.end())
       return;
     page.reference_holders.emplace();
-    for (const auto& [pfn, holder] : found)
+    for (const auto& [pfn, holder] : found.in_pipes)
       if (pfn == page.pfn) page.reference_holders->push_back(holder);
+    if (const auto taken = found.taken_by.find(page.pfn);
+        taken != found.taken_by.end() && page.reference_holders->empty())
+      page.taken_by = taken->second;
   };
   const auto set = [&](HotplugAttempt& attempt) {
     if (!attempt.of_earlier_daemon)

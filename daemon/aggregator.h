@@ -111,11 +111,9 @@ class Aggregator {
   // Pages in attempts' ways, or that did not move for another reason, with
   // plain references whose holders nobody has searched for.
   std::vector<uint64_t> UnsearchedReferences() const;
-  // What a search for these has found; a page without a holder is not among
-  // them.
-  void SetReferenceHolders(
-      const std::vector<uint64_t>& searched,
-      const std::vector<std::pair<uint64_t, ReferenceHolder>>& found);
+  // What a search for these has found.
+  void SetReferenceHolders(const std::vector<uint64_t>& searched,
+                           const FoundReferences& found);
 
   // Attempts that an earlier daemon has told of, the newest first. Call it
   // before the first AddHotplug.

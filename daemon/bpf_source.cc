@@ -89,20 +89,22 @@ std::string BpfSource::LibbpfVersion() {
 
 std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
                                            const MemoryBlocks& blocks,
-                                           const ClaimOptions& claim_options) {
+                                           const ClaimOptions& claim_options,
+                                           bool follow_references) {
   auto source = std::unique_ptr<BpfSource>(new BpfSource);
   source->names_.zones = zoneinfo.zone_names;
 
-  absl::Status census, migrations, hotplug, claims, pipes;
+  absl::Status census, migrations, hotplug, claims, pipes, references;
   const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
   if (!types) {
-    census = migrations = hotplug = claims = pipes =
+    census = migrations = hotplug = claims = pipes = references =
         absl::FailedPreconditionError(
             "the kernel tells no types at /sys/kernel/btf/vmlinux (built "
             "without "
             "CONFIG_DEBUG_INFO_BTF)");
   } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
-    census = migrations = hotplug = claims = pipes = layout.status();
+    census = migrations = hotplug = claims = pipes = references =
+        layout.status();
   } else {
     source->names_.migratetypes = layout->migratetypes;
     source->names_.migrate_reasons = layout->migrate_reasons;
@@ -119,6 +121,11 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     auto searched = PipeSearch::Open(addresses);
     pipes = searched.status();
     if (searched.ok()) source->pipes_ = *std::move(searched);
+    if (follow_references) {
+      auto followed = ReferenceSource::Open(*layout, addresses);
+      references = followed.status();
+      if (followed.ok()) source->references_ = *std::move(followed);
+    }
     claims = census.ok()
                  ? source->OpenClaims(*layout, addresses, blocks, claim_options)
                  : absl::FailedPreconditionError(
@@ -159,6 +166,15 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
   }
   source->facts_.push_back(
       MakeFact("pipes", "BPF goes through the pipes of all processes", pipes));
+  source->facts_.push_back(
+      follow_references
+          ? MakeFact("references", "BPF on return of get_user_pages_fast",
+                     references)
+          : Fact{.name = "references",
+                 .reason = "not asked for: pinwatchd --references.follow would "
+                           "note who takes references through "
+                           "get_user_pages_fast",
+                 .by_choice = true});
   source->facts_.push_back(source->KeptClaimsFact(claim_options, claims));
   return source;
 }
@@ -270,6 +286,13 @@ absl::StatusOr<PipeReading> BpfSource::FindInPipes(
   return pipes_->Find(pfns);
 }
 
+absl::StatusOr<TakerReading> BpfSource::FindTakers(
+    const std::vector<uint64_t>& pfns, Timestamp now) {
+  if (!references_)
+    return absl::UnavailableError("who takes references is not followed");
+  return references_->Find(pfns, now);
+}
+
 absl::StatusOr<std::vector<page_facts>> BpfSource::ReadPages(
     const std::vector<uint64_t>& pfns) {
   if (!census_) return absl::UnavailableError("the census is not observable");
@@ -314,6 +337,7 @@ void BpfSource::KeepGaps(const ClaimGaps& gaps) {
 
 absl::Status BpfSource::DetachHooks() {
   // First what runs most often: the kernel waits for its readers after each.
+  if (references_) references_->Detach();
   if (pins_) pins_->Detach();
   if (migrations_) migrations_->Detach();
   if (hotplug_) hotplug_->Detach();
@@ -324,6 +348,7 @@ absl::Status BpfSource::AttachHooks() {
   absl::Status status;
   if (migrations_) status.Update(ToAttachStatus(migrations_->Attach()));
   if (hotplug_) status.Update(ToAttachStatus(hotplug_->Attach()));
+  if (references_) status.Update(ToAttachStatus(references_->Attach()));
   if (pins_) status.Update(ToAttachStatus(pins_->Attach()));
   if (!status.ok()) (void)DetachHooks();
   return status;

@@ -15,6 +15,7 @@
 #include "daemon/pin_source.h"
 #include "daemon/pipe_search.h"
 #include "daemon/probes.h"
+#include "daemon/reference_source.h"
 #include "daemon/source.h"
 
 struct bpf_program;
@@ -27,10 +28,12 @@ namespace pinwatch {
 class BpfSource : public Source {
  public:
   // `zoneinfo` gives the zones' names and proves that node and zone are read
-  // from the right bits; `blocks` tells where memory is.
+  // from the right bits; `blocks` tells where memory is. `follow_references`:
+  // see ReferenceSource.
   static std::unique_ptr<BpfSource> Open(const Zoneinfo& zoneinfo,
                                          const MemoryBlocks& blocks,
-                                         const ClaimOptions& claims);
+                                         const ClaimOptions& claims,
+                                         bool follow_references);
   ~BpfSource() override;
 
   const std::vector<Fact>& facts() const override { return facts_; }
@@ -43,6 +46,9 @@ class BpfSource : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
+  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>& pfns,
+                                          Timestamp now) override;
+
   absl::StatusOr<std::vector<page_facts>> ReadPages(
       const std::vector<uint64_t>& pfns) override;
   absl::StatusOr<ClaimReading> ReadClaims(Timestamp now) override;
@@ -87,6 +93,7 @@ class BpfSource : public Source {
   std::unique_ptr<MigrationSource> migrations_;
   std::unique_ptr<HotplugSource> hotplug_;
   std::unique_ptr<PipeSearch> pipes_;
+  std::unique_ptr<ReferenceSource> references_;
 };
 
 }  // namespace pinwatch

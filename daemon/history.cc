@@ -107,6 +107,9 @@ BlockingPage FromProto(const v1::BlockingPage& from, Timestamp now) {
     page.cgroup = MemoryCgroup{.id = from.memory_cgroup().id(),
                                .path = from.memory_cgroup().path(),
                                .removed = from.memory_cgroup().removed()};
+  if (from.has_taken_by())
+    page.taken_by = TakenBy{.process = FromProto(from.taken_by().process()),
+                            .taken = FromProto(from.taken_by().taken(), now)};
   if (from.reference_holders().empty()) return page;
   page.reference_holders.emplace();
   for (const v1::ReferenceHolder& holder : from.reference_holders())

@@ -349,27 +349,34 @@ void Loop::SearchReferences() {
   const std::vector<uint64_t> pfns = aggregator_.UnsearchedReferences();
   if (pfns.empty() || !pipe_budget_.HasLeft()) return;
   const int64_t cpu_start = ThreadCpuNs();
-  aggregator_.SetReferenceHolders(pfns, FindInPipes(pfns).found);
+  aggregator_.SetReferenceHolders(pfns, FindReferences(pfns));
   pipe_budget_.Spend(ThreadCpuNs() - cpu_start);
 }
 
-Loop::PipeHolders Loop::FindInPipes(const std::vector<uint64_t>& pfns) {
-  PipeHolders holders;
-  if (!IsObservable(source_->facts(), "pipes")) return holders;
-  Collect(aggregator_, "pipes", [&] {
-    const absl::StatusOr<PipeReading> reading = source_->FindInPipes(pfns);
-    if (!reading.ok()) return reading.status();
-    for (const PipePage& page : reading->pages)
-      holders.found.emplace_back(
-          page.pfn,
-          ReferenceHolder{.process = resolver_.Find(
-                              page.pid, page.start_boottime_ns, page.comm),
-                          .through = "pipe",
-                          .fd = page.fd});
-    holders.complete = reading->complete;
-    return absl::OkStatus();
-  });
-  return holders;
+FoundReferences Loop::FindReferences(const std::vector<uint64_t>& pfns) {
+  FoundReferences found;
+  if (IsObservable(source_->facts(), "pipes"))
+    Collect(aggregator_, "pipes", [&] {
+      const absl::StatusOr<PipeReading> reading = source_->FindInPipes(pfns);
+      if (!reading.ok()) return reading.status();
+      for (const PipePage& page : reading->pages)
+        found.in_pipes.emplace_back(
+            page.pfn,
+            ReferenceHolder{.process = resolver_.Find(
+                                page.pid, page.start_boottime_ns, page.comm),
+                            .through = "pipe",
+                            .fd = page.fd});
+      found.pipes_searched = reading->complete;
+      return absl::OkStatus();
+    });
+  const absl::StatusOr<TakerReading> taken = source_->FindTakers(pfns, Now());
+  if (!taken.ok()) return found;  // a fact tells why
+  for (const ReferenceTaker& taker : taken->takers)
+    found.taken_by.emplace(
+        taker.pfn, TakenBy{.process = resolver_.Find(
+                               taker.pid, taker.start_boottime_ns, taker.comm),
+                           .taken = taker.taken});
+  return found;
 }
 
 // Some of a search in each tick, as its share of the CPU allows.
@@ -497,7 +504,7 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
   absl::StatusOr<BlockReport> report =
       aggregator_.Explain(question.block_id, Now());
   if (report.ok()) {
-    AddPipeHolders(report->blockers);
+    AddReferences(report->blockers);
     AddCgroups(report->blockers);
     AddMappers(report->blockers);
   }
@@ -566,7 +573,7 @@ void Loop::NameCgroups(const std::vector<BlockingPage*>& pages) {
   cgroups_.Name(cgroups);
 }
 
-void Loop::AddPipeHolders(std::vector<BlockingPage>& pages) {
+void Loop::AddReferences(std::vector<BlockingPage>& pages) {
   std::map<uint64_t, BlockingPage*> referenced;
   std::vector<uint64_t> pfns;
   for (BlockingPage& page : pages) {
@@ -575,12 +582,16 @@ void Loop::AddPipeHolders(std::vector<BlockingPage>& pages) {
     pfns.push_back(page.pfn);
   }
   if (pfns.empty()) return;
-  for (auto& [pfn, holder] : FindInPipes(pfns).found) {
+  FoundReferences found = FindReferences(pfns);
+  for (auto& [pfn, holder] : found.in_pipes) {
     std::optional<std::vector<ReferenceHolder>>& holders =
         referenced.at(pfn)->reference_holders;
     if (!holders) holders.emplace();
     holders->push_back(std::move(holder));
   }
+  for (auto& [pfn, taken_by] : found.taken_by)
+    if (!referenced.at(pfn)->reference_holders)
+      referenced.at(pfn)->taken_by = std::move(taken_by);
 }
 
 void Loop::AnswerAboutPage(const AskedPage& question) {
@@ -597,13 +608,16 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
     if (report->cgroup) cgroups_.Name({&*report->cgroup});
   }
   if (report.ok() && report->page == PAGE_ELEVATED) {
-    PipeHolders holders = FindInPipes({question.pfn});
-    for (auto& [pfn, holder] : holders.found)
+    FoundReferences found = FindReferences({question.pfn});
+    for (auto& [pfn, holder] : found.in_pipes)
       report->reference_holders.push_back(std::move(holder));
-    report->pipes_searched = holders.complete;
-    if (report->reference_holders.empty())
-      if (const auto found = FindMappersOf({question.pfn}); !found.empty())
-        report->mapped_by = found.begin()->second;
+    report->pipes_searched = found.pipes_searched;
+    if (report->reference_holders.empty()) {
+      if (!found.taken_by.empty())
+        report->taken_by = std::move(found.taken_by.begin()->second);
+      if (const auto mappers = FindMappersOf({question.pfn}); !mappers.empty())
+        report->mapped_by = mappers.begin()->second;
+    }
   }
   question.answer(std::move(report));
 }

@@ -124,11 +124,7 @@ class Loop {
   void InferHolders();
   void LookForHolders();
   void SearchReferences();
-  struct PipeHolders {
-    std::vector<std::pair<uint64_t, ReferenceHolder>> found;  // by pfn
-    bool complete = false;  // false: there may be others
-  };
-  PipeHolders FindInPipes(const std::vector<uint64_t>& pfns);
+  FoundReferences FindReferences(const std::vector<uint64_t>& pfns);
   // What the pages are charged to, without the paths.
   std::vector<std::optional<MemoryCgroup>> ReadCgroups(
       const std::vector<uint64_t>& pfns);
@@ -139,7 +135,7 @@ class Loop {
   void AddMappers(std::vector<BlockingPage>& pages);
   void NameCgroups(const std::vector<BlockingPage*>& pages);
   // Those of plain references among the pages.
-  void AddPipeHolders(std::vector<BlockingPage>& pages);
+  void AddReferences(std::vector<BlockingPage>& pages);
   // False, and nothing taken, once nobody will answer.
   template <typename T>
   bool Put(std::vector<T> Inbox::*part, T& asked);

@@ -55,6 +55,7 @@ struct Options {
   double overdue_seconds = 1;
   double suspect_seconds = 600;
   bool infer_holders = false;
+  bool follow_references = false;
   std::string bpf_dir;       // empty: claims end with the daemon
   std::string history_file;  // empty: past attempts are not kept
   ClaimOptions claims;
@@ -118,6 +119,10 @@ void AddOptions(CLI::App& app, Options& options) {
                "Look for the likely holders of pages that nobody claimed, such "
                "as those pinned before pinwatchd; takes CAP_SYS_ADMIN, "
                "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH");
+  app.add_flag(
+      "--references.follow", options.follow_references,
+      "Note who takes plain references through get_user_pages_fast, "
+      "as direct I/O does before v6.5; each such call then costs more");
   app.add_option("--claims.max-bytes", options.claims.max_chunk_bytes,
                  "Most memory for claims; by default half of the service's "
                  "memory limit");
@@ -285,7 +290,8 @@ int Run(const Options& options) {
   const HostInfo host = ReadHostInfo("");
   claims.boot_id = host.boot_id;
   const std::unique_ptr<BpfSource> source = BpfSource::Open(
-      zoneinfo.value_or(Zoneinfo{}), blocks.value_or(MemoryBlocks{}), claims);
+      zoneinfo.value_or(Zoneinfo{}), blocks.value_or(MemoryBlocks{}), claims,
+      options.follow_references);
 
   std::vector<Fact> facts = source->facts();
   for (Fact& fact : FileFacts(zoneinfo.status(), blocks.status()))

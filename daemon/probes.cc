@@ -80,18 +80,26 @@ int TracepointArgs(const btf* types, const char* name) {
   return btf_is_func_proto(type) ? btf_vlen(type) - 1 : -1;
 }
 
+// The names of a function's parameters; nothing where there is no such
+// function.
+std::optional<std::vector<std::string>> ReadParameters(
+    const btf* types, const std::string& function) {
+  const int id = btf__find_by_name_kind(types, function.c_str(), BTF_KIND_FUNC);
+  if (id < 0) return std::nullopt;
+  const btf_type* prototype =
+      btf__type_by_id(types, btf__type_by_id(types, id)->type);
+  const btf_param* parameters = btf_params(prototype);
+  std::vector<std::string> names;
+  for (int i = 0; i < btf_vlen(prototype); ++i)
+    names.emplace_back(btf__name_by_offset(types, parameters[i].name_off));
+  return names;
+}
+
 PinFunctions ReadPinFunctions(const btf* types) {
   PinFunctions functions;
-  for (const std::string& name : DoorFunctions()) {
-    const int id = btf__find_by_name_kind(types, name.c_str(), BTF_KIND_FUNC);
-    if (id < 0) continue;
-    const btf_type* prototype =
-        btf__type_by_id(types, btf__type_by_id(types, id)->type);
-    const btf_param* parameters = btf_params(prototype);
-    std::vector<std::string>& names = functions[name];
-    for (int i = 0; i < btf_vlen(prototype); ++i)
-      names.emplace_back(btf__name_by_offset(types, parameters[i].name_off));
-  }
+  for (const std::string& name : DoorFunctions())
+    if (auto parameters = ReadParameters(types, name))
+      functions[name] = *std::move(parameters);
   return functions;
 }
 
@@ -173,6 +181,9 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_current_task_btf");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
   layout.pin_functions = ReadPinFunctions(types);
+  layout.has_get_user_pages_fast =
+      ReadParameters(types, "get_user_pages_fast") ==
+      std::vector<std::string>{"start", "nr_pages", "gup_flags", "pages"};
   layout.hotplug_functions = ReadHotplugFunctions(types);
   ReadGupFlags(types, layout);
   return layout;

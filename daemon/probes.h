@@ -29,6 +29,7 @@ struct KernelLayout {
   bool pin_helpers = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
   PinFunctions pin_functions;
+  bool has_get_user_pages_fast = false;  // of the form that is followed
   // Those that hotplug programs can be attached to, and how many parameters
   // each has.
   std::map<std::string, uint32_t> hotplug_functions;

@@ -11,6 +11,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <memory>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -500,6 +501,23 @@ struct PageMappers {
   bool operator==(const PageMappers&) const = default;
 };
 
+// Who took a plain reference to a page last, as far as that is followed.
+// Whether that process still has it is not known.
+struct TakenBy {
+  Process process;
+  Timestamp taken;
+
+  bool operator==(const TakenBy&) const = default;
+};
+
+// What a search for those behind plain references has found. A page of which it
+// found nobody is not in it.
+struct FoundReferences {
+  std::vector<std::pair<uint64_t, ReferenceHolder>> in_pipes;  // by pfn
+  bool pipes_searched = false;  // all, to their ends
+  std::map<uint64_t, TakenBy> taken_by;
+};
+
 // A page that keeps its memory block from going offline, as the census read it.
 struct BlockingPage {
   uint64_t pfn = 0;
@@ -528,6 +546,7 @@ struct BlockingPage {
   uint32_t device = 0;  // of the file: major << 20 | minor
   // Of a plain reference; unset until it was searched for.
   std::optional<std::vector<ReferenceHolder>> reference_holders;
+  std::optional<TakenBy> taken_by;       // of a plain reference in no pipe
   std::optional<MemoryCgroup> cgroup;    // unset: not known
   std::optional<PageMappers> mapped_by;  // of some plain references
 
@@ -864,6 +883,7 @@ struct PageReport {
   bool pipes_searched = false;           // all of them, to their ends
   std::optional<MemoryCgroup> cgroup;    // unset: not known
   std::optional<PageMappers> mapped_by;  // of a plain reference
+  std::optional<TakenBy> taken_by;       // of one in no pipe
 };
 
 struct HostInfo {

@@ -227,6 +227,21 @@ struct PipeReading {
   bool complete = true;
 };
 
+// A process that took a plain reference to a page; whether it still has it is
+// not known.
+struct ReferenceTaker {
+  uint64_t pfn = 0;  // that was asked for: of the page or its folio's head
+  uint32_t pid = 0;
+  uint64_t start_boottime_ns = 0;
+  std::string comm;  // hostile
+  Timestamp taken;
+};
+
+struct TakerReading {
+  std::vector<ReferenceTaker> takers;  // the last one of each page
+  uint64_t left_out = 0;  // pages of calls too large to be noted, since start
+};
+
 // Where the daemon's figures come from: the kernel, or a recording of one.
 // Called by one thread.
 class Source {
@@ -258,6 +273,12 @@ class Source {
   // open file of the host. Unavailable when that is not observable.
   virtual absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) = 0;
+
+  // Who took plain references to the pages last, as far as the table of those
+  // still has it. Unavailable when that is not followed. `now` places the
+  // kernel's times.
+  virtual absl::StatusOr<TakerReading> FindTakers(
+      const std::vector<uint64_t>& pfns, Timestamp now) = 0;
 
   // What the pages say of themselves, one each. Of one that cannot be read
   // nothing is known. Unavailable when the census is not observable.

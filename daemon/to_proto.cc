@@ -376,6 +376,13 @@ v1::PageMappers ToProto(const PageMappers& mappers) {
   return out;
 }
 
+v1::ReferenceTaker ToProto(const TakenBy& taken_by) {
+  v1::ReferenceTaker out;
+  *out.mutable_process() = ToProto(taken_by.process);
+  *out.mutable_taken() = ToProto(taken_by.taken);
+  return out;
+}
+
 v1::BlockingPage ToProto(const BlockingPage& page) {
   v1::BlockingPage out;
   out.set_pfn(page.pfn);
@@ -392,6 +399,7 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
       *out.add_reference_holders() = ToProto(holder);
   if (page.cgroup) *out.mutable_memory_cgroup() = ToProto(*page.cgroup);
   if (page.mapped_by) *out.mutable_mapped_by() = ToProto(*page.mapped_by);
+  if (page.taken_by) *out.mutable_taken_by() = ToProto(*page.taken_by);
   if (page.why.empty()) return out;
   out.set_why(page.why);
   out.set_step(page.step);
@@ -783,6 +791,7 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
   out.set_pipes_searched(report.pipes_searched);
   if (report.cgroup) *out.mutable_memory_cgroup() = ToProto(*report.cgroup);
   if (report.mapped_by) *out.mutable_mapped_by() = ToProto(*report.mapped_by);
+  if (report.taken_by) *out.mutable_taken_by() = ToProto(*report.taken_by);
   return out;
 }
 

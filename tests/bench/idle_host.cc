@@ -67,6 +67,11 @@ class IdleHost : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
     return absl::UnavailableError("");
   }
+  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>&,
+                                          Timestamp) override {
+    return TakerReading{};
+  }
+
   absl::StatusOr<std::vector<page_facts>> ReadPages(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

@@ -767,13 +767,18 @@ TEST_F(ClaimedTest, PlainReferencesAreSearchedForOnce) {
   EXPECT_THAT(aggregator_.UnsearchedReferences(), ElementsAre(7, 8));
   const ReferenceHolder holder{
       .process = {.pid = 42}, .through = "pipe", .fd = 5};
-  aggregator_.SetReferenceHolders({7, 8}, {{8, holder}});
+  const TakenBy taken{.process = {.pid = 43}, .taken = At(1)};
+  aggregator_.SetReferenceHolders(
+      {7, 8},
+      {.in_pipes = {{8, holder}}, .taken_by = {{7, taken}, {8, taken}}});
   EXPECT_THAT(aggregator_.UnsearchedReferences(), IsEmpty());
   aggregator_.AddHotplug({.running = {attempt}});
   EXPECT_THAT(aggregator_.UnsearchedReferences(), IsEmpty());
   const auto blockers = aggregator_.Build(At(4)).attempts.at(0).blockers;
   EXPECT_TRUE(blockers.at(0).reference_holders->empty());
+  EXPECT_EQ(blockers.at(0).taken_by, taken);
   EXPECT_THAT(*blockers.at(1).reference_holders, ElementsAre(holder));
+  EXPECT_FALSE(blockers.at(1).taken_by.has_value());
   EXPECT_FALSE(blockers.at(2).reference_holders.has_value());
 }
 

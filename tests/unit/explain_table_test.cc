@@ -124,6 +124,9 @@ TEST(PageTable, SaysWhatTheSearchOfPipesLeavesOpen) {
               HasSubstr("It is mapped by hold(254).\n"));
   EXPECT_THAT(table("mapped_by {}"),
               HasSubstr("mapped by nobody that was\n  found."));
+  EXPECT_THAT(table("taken_by { process { pid: 254 comm: 'hold' } taken { "
+                    "seconds: 997 } }"),
+              HasSubstr("hold(254) took one last, through"));
   EXPECT_THAT(table(""), Not(HasSubstr("It is in no pipe")));
   EXPECT_THAT(table("pipes_searched: true"), HasSubstr("It is in no pipe"));
   const std::string held =

@@ -56,7 +56,7 @@ TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
               ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
                           "log.cc", "migration_source.cc", "pin_source.cc",
-                          "pipe_search.cc"));
+                          "pipe_search.cc", "reference_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
@@ -90,9 +90,10 @@ TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
 
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/kernel.h"), IsEmpty());
-  EXPECT_THAT(FilesThatInclude("bpf", "kernel.h"),
-              ElementsAre("census.bpf.c", "folio.h", "holders.bpf.c",
-                          "hotplug.bpf.c", "migrate.bpf.c", "pin.bpf.c"));
+  EXPECT_THAT(
+      FilesThatInclude("bpf", "kernel.h"),
+      ElementsAre("census.bpf.c", "folio.h", "holders.bpf.c", "hotplug.bpf.c",
+                  "migrate.bpf.c", "pin.bpf.c", "references.bpf.c"));
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {

@@ -63,6 +63,11 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>&,
+                                          Timestamp) override {
+    return absl::UnavailableError("not followed");
+  }
+
   absl::StatusOr<std::vector<page_facts>> ReadPages(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

@@ -326,6 +326,29 @@ TEST_F(Inferred, WhoMapsAPageWithAPlainReferenceIsNamedAsThatAlone) {
   WriteFile("/sys/fs/cgroup/cgroup.procs", std::to_string(getpid()));
 }
 
+TEST_F(Inferred, WhoTookAPlainReferenceLastIsNamedAsThatAlone) {
+  const Daemon daemon({"--references.follow"});
+  const QueuedPage queued;
+  const Json page = ExplainPage(queued.pfn());
+  EXPECT_EQ(page.at("page_class"), "elevated") << page;
+  EXPECT_TRUE(page.at("reference_holders").empty()) << page;
+  EXPECT_EQ(page.at("taken_by").at("process").at("pid"), getpid()) << page;
+  const std::string text =
+      Ask({"pinwatch", "explain", "pfn", std::to_string(queued.pfn())});
+  EXPECT_NE(text.find("took one last, through"), std::string::npos) << text;
+  const Workload piped({"hold-vmsplice", "--pages", "7"});
+  for (const uint64_t pfn : piped.pfns())
+    EXPECT_FALSE(ExplainPage(pfn).contains("taken_by")) << "it is in a pipe";
+  if (DirectReadsPin()) return;
+  const Workload reader({"odirect-loop", "--device", kSlowDisk, "--pages", "7",
+                         "--readers", "3"});
+  for (const uint64_t pfn : reader.pfns()) {
+    const Json read = ExplainPage(pfn);
+    EXPECT_EQ(read.at("taken_by").at("process").at("pid"), reader.pid())
+        << read;
+  }
+}
+
 TEST_F(Inferred, WithoutTheOptionOlderPinsAreUnattributedAndTheAdviceIsGiven) {
   Workload old({"pin-iouring", "--pages", "23", "--memfd"});
   const Daemon daemon;

@@ -309,7 +309,8 @@ TEST_F(Scores, VerdictsProveTrue) {
         IsRight(Foresee(block.at("verdict").get<std::string>()), outcome);
     std::cout << "scenario " << scenario << ", memory" << target.block << " of "
               << target.zone << ": " << block.at("verdict") << ", "
-              << kOutcomeNames[outcome] << (right ? "" : ": WRONG") << "\n";
+              << kOutcomeNames[outcome] << (right ? "" : ": WRONG")
+              << std::endl;  // seen while it lasts
     if (!right)
       std::cout << block << "\n"
                 << Ask({"pinwatch", "attempts", "-o", "json"}) << std::flush;
