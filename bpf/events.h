@@ -188,6 +188,10 @@ enum hotplug_step {
 
 #define PINWATCH_ASKER_STACK 16
 
+/* In place of the number of a block's zone. */
+#define PINWATCH_ZONE_UNKNOWN (-1)
+#define PINWATCH_ZONES_SEVERAL (-2)
+
 /* One try to take a memory block offline or online; the story told of it. */
 struct hotplug_attempt {
 	__u64 begin_ns;	       /* CLOCK_MONOTONIC */
@@ -204,11 +208,13 @@ struct hotplug_attempt {
 	char comm[16];				  /* of the asker's thread: hostile text */
 	__u32 step;				  /* enum hotplug_step; when it has ended, where */
 	__u32 blockers_lost;			  /* times a page was in the way and not noted */
+	__s32 nid;				  /* of the block; -1: not known, or several */
+	__s32 zone;				  /* its number, or as below */
 	__u64 step_since_ns;			  /* CLOCK_MONOTONIC */
 	__u64 step_ns[NR_HOTPLUG_STEPS];	  /* spent in each, without the one under way */
 	__u64 kernel_stack[PINWATCH_ASKER_STACK]; /* of the asker; ends with 0 */
 };
-ASSERT_LAYOUT(struct hotplug_attempt, 88 + 16 + 64 + 8 * PINWATCH_ASKER_STACK);
+ASSERT_LAYOUT(struct hotplug_attempt, 96 + 16 + 64 + 8 * PINWATCH_ASKER_STACK);
 
 /* Leftovers of one round of migration that are noted. */
 #define PINWATCH_LEFT_OVER 64

@@ -18,6 +18,12 @@ char LICENSE[] SEC("license") = "GPL";
 /* Set by the daemon: the argument that is the result of start_isolate_page_range(). */
 const volatile __u32 isolate_result_arg = 4;
 
+/* The same: where a page's flags have its node and zone, and the pages of a block. */
+const volatile __u32 nid_shift = 54;
+const volatile __u32 zone_shift = 51;
+const volatile __u32 zone_mask = 7;
+const volatile __u64 block_pages;
+
 /* Attempts under way, by thread: a thread makes one at a time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -47,6 +53,33 @@ struct {
 __u64 hotplug_results[NR_HOTPLUG_OPERATIONS][PINWATCH_MAX_ERRNO];
 __u64 hotplug_stories_lost;
 
+/* Node and zone as a page's flags have them; -1 where it cannot be read. */
+static __always_inline __s64 place_of(__u64 pfn)
+{
+	char page[STRUCT_PAGE];
+
+	if (!vmemmap_base_at ||
+	    bpf_probe_read_kernel(page, sizeof(page),
+				  (void *)(vmemmap_start() + pfn * STRUCT_PAGE)))
+		return -1;
+	return page_flags(page) >> zone_shift;
+}
+
+/* Of a block that is online: what is offline has the flags of the last time, or none. */
+static __always_inline void note_place(struct hotplug_attempt *attempt)
+{
+	const __u64 start_pfn = attempt->section_nr << SECTION_SHIFT;
+	const __s64 first = place_of(start_pfn);
+	const __s64 last = place_of(start_pfn + block_pages - 1);
+	const __u32 nid_at = nid_shift - zone_shift;
+
+	if (!block_pages || first < 0 || last < 0)
+		return;
+	if (first >> nid_at == last >> nid_at)
+		attempt->nid = first >> nid_at;
+	attempt->zone = first == last ? first & zone_mask : PINWATCH_ZONES_SEVERAL;
+}
+
 static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 {
 	struct hotplug_attempt attempt = {
@@ -55,6 +88,8 @@ static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 		.operation = operation,
 		.tgid = bpf_get_current_pid_tgid() >> 32,
 		.tid = (__u32)bpf_get_current_pid_tgid(),
+		.nid = -1,
+		.zone = PINWATCH_ZONE_UNKNOWN,
 	};
 	struct memory_block *block;
 	__u64 dev = 0;
@@ -64,6 +99,8 @@ static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 	block = (struct memory_block *)(dev - bpf_core_field_offset(struct memory_block, dev));
 	bpf_probe_read_kernel(&attempt.section_nr, sizeof(attempt.section_nr),
 			      &block->start_section_nr);
+	if (operation == HOTPLUG_OFFLINE)
+		note_place(&attempt);
 	attempt.step_since_ns = attempt.begin_ns;
 	bpf_get_stack(ctx, attempt.kernel_stack, sizeof(attempt.kernel_stack), 0);
 	bpf_get_current_comm(attempt.comm, sizeof(attempt.comm));
@@ -118,6 +155,8 @@ static __always_inline int attempt_ends(__s32 result, __u32 operation)
 	enter_step(attempt, attempt->step);
 	attempt->duration_ns = bpf_ktime_get_ns() - attempt->begin_ns;
 	attempt->result = result;
+	if (operation == HOTPLUG_ONLINE && !result)
+		note_place(attempt);
 	if (bpf_ringbuf_output(&hotplug_ended, attempt, sizeof(*attempt), 0))
 		__sync_fetch_and_add(&hotplug_stories_lost, 1);
 	bpf_map_delete_elem(&hotplug_running, &attempt->tid);

@@ -2,9 +2,13 @@
 #include "cli/attempts_table.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
@@ -96,6 +100,24 @@ void AddContender(std::string& text, const v1::Attempt& attempt,
                     Fit(other->operation(), 7), "\n");
 }
 
+// Where the block is and by which way it was asked for, as far as is known.
+void AddPlace(std::string& text, const v1::Attempt& attempt) {
+  std::vector<std::string> parts;
+  if (attempt.has_nid()) parts.push_back(absl::StrCat("node ", attempt.nid()));
+  if (attempt.zone() == "none")
+    parts.push_back("several zones");
+  else if (!attempt.zone().empty())
+    parts.push_back(absl::StrCat("zone ", attempt.zone()));
+  if (!attempt.road().empty() && attempt.road() != "unknown")
+    parts.push_back(absl::StrCat("through ", attempt.road()));
+  if (!attempt.unit().empty())
+    parts.push_back(absl::StrCat("by ", attempt.unit()));
+  if (parts.empty()) return;
+  const std::string line =
+      Fit(absl::StrCat("          ", absl::StrJoin(parts, ", ")), kWidth);
+  absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
+}
+
 // "offline: 3 ok, 7 EBUSY", or nothing where none ended.
 std::string Outcomes(const v1::ListAttemptsResponse& attempts,
                      absl::string_view operation) {
@@ -135,6 +157,7 @@ std::string AttemptsTable(const v1::ListAttemptsResponse& attempts,
            attempt.running() ? "running" : Fit(attempt.outcome(), 8),
            Age(ToDuration(attempt.duration())), Count(attempt.failed_pages()),
            NameWithPid(attempt.comm(), attempt.pid(), kAskerWidth));
+    AddPlace(text, attempt);
     AddContender(text, attempt, attempts);
     text += AttemptText(attempt, owners);
   }

@@ -539,6 +539,15 @@ void Aggregator::AddHotplug(HotplugReading reading) {
       attempt.block_id =
           attempt.section_nr * kSectionBytes / blocks_.block_size_bytes;
   };
+  // Where the kernel's memory did not tell, as when it may not be read.
+  const auto place = [&](HotplugAttempt& attempt) {
+    const MemoryBlock* block = FindBlock(attempt.block_id);
+    if (!block) return;
+    if (attempt.nid < 0) attempt.nid = block->nid;
+    if (attempt.zone.empty() && attempt.operation == "offline" &&
+        HasPages(*block))
+      attempt.zone = block->zone;
+  };
   // Who held the pages in the way when the census last came by.
   const auto remember = [&](HotplugAttempt& attempt) {
     for (const HotplugAttempt& before : hotplug_.running)
@@ -547,10 +556,12 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   };
   for (HotplugAttempt& attempt : reading.running) {
     number(attempt);
+    place(attempt);
     remember(attempt);
   }
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
+    place(attempt);
     remember(attempt);
     attempt.reason = WhyItEnded(attempt);
     CountFailure(attempt);

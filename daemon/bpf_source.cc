@@ -115,7 +115,8 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     auto migrate = MigrationSource::Open(*layout, addresses);
     migrations = migrate.status();
     if (migrate.ok()) source->migrations_ = *std::move(migrate);
-    auto opened = HotplugSource::Open(*layout, addresses);
+    auto opened = HotplugSource::Open(*layout, addresses, zoneinfo.zone_names,
+                                      blocks.block_size_bytes);
     hotplug = opened.status();
     if (opened.ok()) source->hotplug_ = *std::move(opened);
     auto searched = PipeSearch::Open(addresses);

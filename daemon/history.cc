@@ -123,6 +123,8 @@ HotplugAttempt FromProto(const v1::Attempt& from, Timestamp now) {
   HotplugAttempt attempt{
       .operation = from.operation(),
       .block_id = from.block(),
+      .nid = from.has_nid() ? static_cast<int>(from.nid()) : -1,
+      .zone = from.zone(),
       .begin = FromProto(from.begin(), now),
       .duration_ns = TimeUtil::DurationToNanoseconds(from.duration()),
       .error = from.error(),
@@ -130,6 +132,7 @@ HotplugAttempt FromProto(const v1::Attempt& from, Timestamp now) {
       .tid = from.tid(),
       .comm = from.comm(),
       .cgroup = from.cgroup(),
+      .unit = from.unit(),
       .migrate_calls = from.migrate_calls(),
       .succeeded_pages = from.succeeded_pages(),
       .failed_pages = from.failed_pages(),

@@ -24,6 +24,8 @@ namespace {
 constexpr const char* kOperations[NR_HOTPLUG_OPERATIONS] = {"offline",
                                                             "online"};
 
+constexpr uint64_t kPageBytes = 4096;
+
 // Pages in an attempt's way that are told of.
 constexpr size_t kBlockersKept = 64;
 
@@ -49,6 +51,13 @@ void AddCounts(const char* operation, const unsigned long long* by_errno,
   counts.push_back({operation, "other", other});
 }
 
+// As MemoryBlock has it.
+std::string ZoneName(const std::vector<std::string>& zones, int zone) {
+  if (zone == PINWATCH_ZONES_SEVERAL) return "none";
+  return zone >= 0 && static_cast<size_t>(zone) < zones.size() ? zones[zone]
+                                                               : "";
+}
+
 // Of the pages in an attempt's way keeps those it met first.
 void KeepFirst(HotplugAttempt& attempt) {
   std::vector<BlockingPage>& pages = attempt.blockers;
@@ -72,14 +81,20 @@ void HotplugSource::Destroy(hotplug_bpf* programs) {
 void HotplugSource::FreeRing(ring_buffer* ring) { ring_buffer__free(ring); }
 
 absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
-    const KernelLayout& layout, const KernelAddresses& addresses) {
+    const KernelLayout& layout, const KernelAddresses& addresses,
+    std::vector<std::string> zones, uint64_t block_size_bytes) {
   if (absl::Status status = RequireKernelReads(""); !status.ok()) return status;
   auto source = std::unique_ptr<HotplugSource>(new HotplugSource);
   LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
   hotplug_bpf* programs = hotplug_bpf__open_opts(&open);
   if (!programs) return absl::ErrnoToStatus(errno, "open the hotplug programs");
   source->programs_.reset(programs);
+  source->zones_ = std::move(zones);
   programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs->rodata->nid_shift = layout.nid_shift;
+  programs->rodata->zone_shift = layout.zone_shift;
+  programs->rodata->zone_mask = layout.zone_mask;
+  programs->rodata->block_pages = block_size_bytes / kPageBytes;
   const auto& progs = programs->progs;
   for (bpf_program* program :
        {progs.offline__fentry_enter, progs.offline__fexit_exit,
@@ -172,6 +187,8 @@ HotplugAttempt HotplugSource::ToAttempt(const hotplug_attempt& from,
                        ? kOperations[from.operation]
                        : "unknown",
       .section_nr = from.section_nr,
+      .nid = from.nid,
+      .zone = ZoneName(zones_, from.zone),
       .begin = At(from.begin_ns, now),
       .duration_ns =
           running ? now.monotonic_ns - static_cast<int64_t>(from.begin_ns)
@@ -208,8 +225,11 @@ void HotplugSource::ReadRunning(Timestamp now, HotplugReading& reading) {
     // One that ended since the key was read comes from the ring.
     if (bpf_map__lookup_elem(running, &tid, sizeof(tid), &attempt,
                              sizeof(attempt), 0) == 0 &&
-        attempt.duration_ns == 0)
-      reading.running.push_back(ToAttempt(attempt, now));
+        attempt.duration_ns == 0) {
+      HotplugAttempt& told =
+          reading.running.emplace_back(ToAttempt(attempt, now));
+      told.unit = UnitOfCgroup(told.cgroup);
+    }
   }
 }
 
@@ -222,6 +242,7 @@ absl::Status HotplugSource::ReadEnded(Timestamp now, HotplugReading& reading) {
     const auto seen = running_cgroups_.find(attempt.tid);
     // What was read while it ran; later the pid may be another process's.
     if (seen != running_cgroups_.end()) cgroup = seen->second;
+    reading.ended.back().unit = UnitOfCgroup(cgroup);
   }
   ended_.clear();
   // One that ended since the map was read is told once, as ended.

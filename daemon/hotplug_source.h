@@ -27,9 +27,11 @@ namespace pinwatch {
 // kernel's functions tell them. For one thread.
 class HotplugSource {
  public:
-  // FailedPrecondition where this kernel lets them not be followed.
+  // `zones` are the kernel's words for zones, by number. FailedPrecondition
+  // where this kernel lets attempts not be followed.
   static absl::StatusOr<std::unique_ptr<HotplugSource>> Open(
-      const KernelLayout& layout, const KernelAddresses& addresses);
+      const KernelLayout& layout, const KernelAddresses& addresses,
+      std::vector<std::string> zones, uint64_t block_size_bytes);
   ~HotplugSource();
 
   // What the fact "hotplug" lacks on this kernel; empty: nothing.
@@ -59,6 +61,7 @@ class HotplugSource {
 
   std::unique_ptr<hotplug_bpf, Deleter<Destroy>> programs_;
   std::unique_ptr<ring_buffer, Deleter<FreeRing>> ring_;
+  std::vector<std::string> zones_;
   std::string lacks_;
   bool tells_steps_ = false;            // every program on them is attached
   std::vector<hotplug_attempt> ended_;  // drained, not yet read

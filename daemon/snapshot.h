@@ -662,16 +662,20 @@ struct HotplugAttempt {
   std::string operation;  // "offline" or "online"
   uint64_t block_id = 0;
   uint64_t section_nr = 0;  // first section of the block
+  // Of the block: before it went offline, or once it was online.
+  int nid = -1;      // -1: unknown, or several
+  std::string zone;  // "none": several; empty: unknown
   Timestamp begin;
   int64_t duration_ns = 0;  // so far, while it runs
   bool running = false;
   int error = 0;  // errno; 0 is success; void while it runs
-  // Who asked. comm and cgroup are hostile text; cgroup is empty when the
-  // asker was gone before it could be read.
+  // Who asked. comm and cgroup are hostile text; cgroup and unit are empty when
+  // the asker was gone before they could be read.
   uint32_t pid = 0;
   uint32_t tid = 0;
   std::string comm;
   std::string cgroup;
+  std::string unit;              // of systemd
   uint64_t migrate_calls = 0;    // rounds of migrate_pages() in it
   uint64_t succeeded_pages = 0;  // moved out by these
   uint64_t failed_pages = 0;     // counted in each round they did not move

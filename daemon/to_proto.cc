@@ -464,6 +464,9 @@ v1::Attempt ToProto(const HotplugAttempt& attempt) {
   out.set_tid(attempt.tid);
   out.set_comm(ToUtf8(attempt.comm));
   out.set_cgroup(ToUtf8(attempt.cgroup));
+  out.set_unit(ToUtf8(attempt.unit));
+  if (attempt.nid >= 0) out.set_nid(attempt.nid);
+  out.set_zone(ToUtf8(attempt.zone));
   out.set_migrate_calls(attempt.migrate_calls);
   out.set_succeeded_pages(attempt.succeeded_pages);
   out.set_failed_pages(attempt.failed_pages);

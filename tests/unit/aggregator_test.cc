@@ -364,6 +364,27 @@ TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
   EXPECT_EQ(aggregator_.Build(At(9)).attempts.at(0).block_id, 2u);
 }
 
+TEST_F(AggregatorTest, TakesThePlaceOfAnAttemptFromItsBlockWhereNoneIsTold) {
+  aggregator_.SetBlocks(
+      {.block_size_bytes = 128 << 20,
+       .blocks = {{.id = 3, .state = "online", .nid = 1, .zone = "Movable"},
+                  {.id = 4, .state = "offline", .nid = 1, .zone = "none"}}});
+  HotplugAttempt told = Attempt(3, false, 16);
+  told.nid = 0;
+  told.zone = "Normal";
+  HotplugAttempt online = Attempt(3, false, 16);
+  online.operation = "online";
+  aggregator_.AddHotplug(
+      {.ended = {told, Attempt(3, false, 16), Attempt(4, false, 16), online}});
+  std::vector<std::pair<int, std::string>> places;
+  for (const HotplugAttempt& attempt : aggregator_.Build(At(9)).attempts)
+    places.emplace_back(attempt.nid, attempt.zone);
+  // The newest first. What is not online is in no zone that is known.
+  EXPECT_THAT(places,
+              ElementsAre(std::pair(1, ""), std::pair(1, ""),
+                          std::pair(1, "Movable"), std::pair(0, "Normal")));
+}
+
 TEST_F(AggregatorTest, RemembersWhenAnOfflineLastFailedAndNothingElse) {
   HotplugAttempt online = Attempt(3, false, 16);
   online.operation = "online";

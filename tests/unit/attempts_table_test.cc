@@ -59,6 +59,28 @@ TEST(AttemptsTable, ShowsWhoAskedForWhatAndHowItEnded) {
       "of these, 2 without a story\n");
 }
 
+TEST(AttemptsTable, TellsWhereTheBlockIsAndByWhichWayItWasAskedFor) {
+  const std::string text = Checked(AttemptsTable(
+      Parse<v1::ListAttemptsResponse>(R"pb(
+        attempts {
+          operation: "offline"
+          block: 9
+          pid: 251
+          comm: "sh"
+          nid: 1
+          zone: "Movable"
+          road: "sysfs"
+          unit: "drain.service"
+        }
+        attempts { operation: "offline" nid: 0 zone: "none" road: "unknown" }
+      )pb"),
+      kNow));
+  EXPECT_THAT(text, testing::HasSubstr(
+                        "sh(251)\n          node 1, zone Movable, through "
+                        "sysfs, by drain.service\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\n          node 0, several zones\n"));
+}
+
 TEST(AttemptsTable, ShowsTheFirstPagesInTheWayAndTheirHolders) {
   EXPECT_EQ(
       Checked(AttemptsTable(
@@ -186,6 +208,9 @@ TEST(AttemptsTable, KeepsTo80ColumnsOfPrintableAsciiWhateverTheNames) {
     attempt->set_pid(UINT32_MAX);
     attempt->set_failed_pages(UINT64_MAX);
     attempt->set_comm(name);
+    attempt->set_nid(UINT32_MAX);
+    attempt->set_zone(name);
+    attempt->set_unit(name);
     v1::BlockingPage* page = attempt->add_blockers();
     page->set_pfn(UINT64_MAX);
     page->set_page_class(name);

@@ -18,6 +18,8 @@ HotplugAttempt Attempt() {
   HotplugAttempt attempt{
       .operation = "offline",
       .block_id = 9,
+      .nid = 1,
+      .zone = "Movable",
       .begin = {.realtime_ns = 1000 * kSecond, .monotonic_ns = 7 * kSecond},
       .duration_ns = 3 * kSecond,
       .error = EINTR,
@@ -25,6 +27,7 @@ HotplugAttempt Attempt() {
       .tid = 252,
       .comm = "\xff\x1b",
       .cgroup = "/user.slice",
+      .unit = "drain.service",
       .migrate_calls = 1498,
       .succeeded_pages = 23,
       .failed_pages = 1505,

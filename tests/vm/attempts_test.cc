@@ -27,6 +27,18 @@ Json ListAttempts() {
   return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
 }
 
+// The kernel's own word for where a block is.
+Block FindBlock(uint64_t id) {
+  for (Block& block : ReadBlocks())
+    if (block.id == id) return std::move(block);
+  Fail("no memory block of that number");
+}
+
+void ExpectPlace(const Json& attempt, const Block& block) {
+  EXPECT_EQ(attempt.at("nid"), block.nid) << attempt;
+  EXPECT_EQ(attempt.at("zone"), block.zone) << attempt;
+}
+
 double Ended(const std::string& operation) {
   return Sum(ReadMetrics(), "pinwatch_" + operation + "_attempts_total");
 }
@@ -112,6 +124,7 @@ TEST_F(Attempts, SevenFailedOfflinesAreCountedAsSeven) {
     EXPECT_EQ(attempt.at("outcome"), strerrorname_np(error));
     EXPECT_EQ(attempt.at("pid"), getpid());
     EXPECT_EQ(attempt.at("comm"), "pinwatch_guest_");
+    ExpectPlace(attempt, FindBlock(0));
   }
 }
 
@@ -148,7 +161,17 @@ TEST_F(Attempts, ThatSucceedAreCounted) {
   EXPECT_TRUE(
       Eventually(kToldTimeout, [&] { return ok("online") > online_before; }));
   EXPECT_EQ(ok("online"), online_before + 1);
-  EXPECT_EQ(ListAttempts().at("attempts").at(0).at("comm"), "memory-block");
+  const Json attempts = ListAttempts().at("attempts");
+  const Json& online = attempts.at(0);
+  EXPECT_EQ(online.at("comm"), "memory-block");
+  EXPECT_EQ(online.at("operation"), "online");
+  // Where it stands now; and it went there from the same place.
+  ExpectPlace(online, FindBlock(online.at("block")));
+  const auto offline = std::ranges::find_if(attempts, [](const Json& attempt) {
+    return attempt.at("operation") == "offline";
+  });
+  ASSERT_NE(offline, attempts.end());
+  ExpectPlace(*offline, FindBlock(online.at("block")));
 }
 
 // That the page of the holder is the one that stayed, and in its pipe.
@@ -227,6 +250,7 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     auto holder = std::make_unique<Workload>(
         cgroup.Command({"hold-vmsplice", "--pages", "1", "--references", "1"}));
     const uint64_t block = holder->pfns()[0] / BlockPages();
+    const Block place = FindBlock(block);
     Process offline({"memory-block", "offline", std::to_string(block)});
     Json attempt;
     // Linux v5.10 makes one round of a block, which may be full of ballast.
@@ -250,6 +274,7 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     EXPECT_EQ(attempt.at("comm"), "memory-block");
     EXPECT_EQ(attempt.at("step"), "migrating");
     EXPECT_EQ(attempt.at("outcome"), "");
+    ExpectPlace(attempt, place);
     EXPECT_FALSE(attempt.contains("error"));
     EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_hotplug_attempts_running",
                   {{"operation", "offline"}}),
