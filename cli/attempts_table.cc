@@ -21,8 +21,6 @@ constexpr size_t kWidth = 80;
 constexpr size_t kAskerWidth = 17;
 constexpr size_t kOtherWidth = 27;
 constexpr int kMaxBlockers = 3;
-// Who waits for the kernel's lock on hot-plug tries again every 5 ms.
-constexpr absl::Duration kRightAfter = absl::Milliseconds(500);
 
 void AddRow(std::string& text, absl::string_view began, absl::string_view block,
             absl::string_view operation, absl::string_view result,
@@ -75,19 +73,15 @@ void AddBlockers(std::string& text, const v1::Attempt& attempt,
                     " more pages in the way; -o json shows them\n");
 }
 
-// Another process's attempt at the same block which this one came right after:
-// the kernel lets one have its way at a time, and the others wait for it. Null
-// if there is none.
+// The attempt of another asker at the same block which this one came right
+// after; null if there is none.
 const v1::Attempt* AttemptBefore(const v1::Attempt& attempt,
                                  const v1::ListAttemptsResponse& attempts) {
-  const absl::Time begin = ToTime(attempt.begin());
-  for (const v1::Attempt& other : attempts.attempts()) {
-    const absl::Time other_begin = ToTime(other.begin());
-    if (other.block() == attempt.block() && other.pid() != attempt.pid() &&
-        other_begin < begin &&
-        begin < other_begin + ToDuration(other.duration()) + kRightAfter)
+  for (const v1::Attempt& other : attempts.attempts())
+    if (other.id() < attempt.id() &&
+        std::ranges::find(attempt.contends_with(), other.id()) !=
+            attempt.contends_with().end())
       return &other;
-  }
   return nullptr;
 }
 

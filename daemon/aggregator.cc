@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/blocking.h"
+#include "daemon/contention.h"
 #include "daemon/offline_plan.h"
 
 namespace pinwatch {
@@ -22,7 +23,7 @@ constexpr size_t kAttemptsKept = 128;
 
 constexpr size_t kBlockersKept = 16;
 
-// Tells an attempt from all others.
+// Tells an attempt from all others: only one is under way at a time.
 std::pair<uint64_t, int64_t> KeyOf(const HotplugAttempt& attempt) {
   return {attempt.section_nr, attempt.begin.monotonic_ns};
 }
@@ -499,6 +500,10 @@ void Aggregator::SetHistory(std::vector<HotplugAttempt> attempts) {
                          std::make_move_iterator(attempts.end()));
   if (ended_attempts_.size() > kAttemptsKept)
     ended_attempts_.resize(kAttemptsKept);
+  // The oldest is the last of them.
+  last_attempt_id_ = static_cast<uint32_t>(ended_attempts_.size());
+  uint32_t id = last_attempt_id_;
+  for (HotplugAttempt& attempt : ended_attempts_) attempt.id = id--;
 }
 
 std::optional<std::vector<HotplugAttempt>> Aggregator::TakeChangedHistory() {
@@ -548,17 +553,15 @@ void Aggregator::AddHotplug(HotplugReading reading) {
         HasPages(*block))
       attempt.zone = block->zone;
   };
-  // Who held the pages in the way when the census last came by.
+  // Its id, and who held the pages in the way when the census last came by.
   const auto remember = [&](HotplugAttempt& attempt) {
     for (const HotplugAttempt& before : hotplug_.running)
-      if (KeyOf(before) == KeyOf(attempt))
+      if (KeyOf(before) == KeyOf(attempt)) {
+        attempt.id = before.id;
         NoteHolders(before.blockers, attempt);
+      }
+    if (!attempt.id) attempt.id = ++last_attempt_id_;
   };
-  for (HotplugAttempt& attempt : reading.running) {
-    number(attempt);
-    place(attempt);
-    remember(attempt);
-  }
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
     place(attempt);
@@ -580,6 +583,12 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   reading.ended.clear();
   if (ended_attempts_.size() > kAttemptsKept)
     ended_attempts_.resize(kAttemptsKept);
+  // Those that run began after those that have ended.
+  for (HotplugAttempt& attempt : reading.running) {
+    number(attempt);
+    place(attempt);
+    remember(attempt);
+  }
   hotplug_ = std::move(reading);
   std::erase_if(blockers_, [&](const auto& noted) {
     return std::none_of(hotplug_.running.begin(), hotplug_.running.end(),
@@ -1013,6 +1022,9 @@ Snapshot Aggregator::Build(Timestamp now) {
   for (HotplugAttempt& attempt : snapshot.attempts) TakeBlockers(attempt);
   snapshot.attempts.insert(snapshot.attempts.end(), ended_attempts_.begin(),
                            ended_attempts_.end());
+  std::ranges::stable_sort(snapshot.attempts, std::ranges::greater(),
+                           &HotplugAttempt::id);
+  FindContention(snapshot.attempts);
   for (const auto& [name, collector] : collectors_)
     snapshot.collectors.push_back(collector);
   for (int nid : nids()) snapshot.nodes.push_back(BuildNode(nid, now));

@@ -272,6 +272,7 @@ class Aggregator {
   std::map<std::pair<uint64_t, int64_t>, std::vector<BlockingPage>> blockers_;
   HotplugReading hotplug_;                     // without the ended ones
   std::deque<HotplugAttempt> ended_attempts_;  // newest first
+  uint32_t last_attempt_id_ = 0;
   bool history_changed_ = false;
   std::optional<Timestamp> last_offline_failure_;
   OfflineFailures offline_failures_;

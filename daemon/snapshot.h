@@ -659,6 +659,7 @@ struct MigrationFailure {
 
 // One try to take a memory block offline or online.
 struct HotplugAttempt {
+  uint32_t id = 0;        // in the order in which they began, from 1 on
   std::string operation;  // "offline" or "online"
   uint64_t block_id = 0;
   uint64_t section_nr = 0;  // first section of the block
@@ -692,6 +693,9 @@ struct HotplugAttempt {
   std::vector<BlockingPage> blockers;
   uint64_t blockers_lost =
       0;  // times the kernel met one that is not among them
+  // Ids of other askers' attempts at the same block, among those told, that ran
+  // at the same time, or of which one came right after the other.
+  std::vector<uint32_t> contends_with;
   std::vector<uint64_t> kernel_stack;  // addresses, until `road` is known
   bool of_earlier_daemon = false;      // told by what that has left
 
@@ -912,7 +916,7 @@ struct Snapshot {
   std::vector<MigrationFailure> migration_failures;  // the last ones, by id
   uint64_t migration_failures_unlisted = 0;  // times one is not among these
   CensusTotals census;
-  std::vector<HotplugAttempt> attempts;  // running ones, then the newest first
+  std::vector<HotplugAttempt> attempts;      // the newest first, by id
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable
   uint64_t attempts_untold = 0;  // ended, counted, but their story was lost
   OfflineFailures offline_failures;

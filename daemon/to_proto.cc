@@ -449,6 +449,9 @@ v1::MigrationFailure ToProto(const MigrationFailure& failure) {
 
 v1::Attempt ToProto(const HotplugAttempt& attempt) {
   v1::Attempt out;
+  out.set_id(attempt.id);
+  for (const uint32_t other : attempt.contends_with)
+    out.add_contends_with(other);
   out.set_operation(attempt.operation);
   out.set_block(attempt.block_id);
   *out.mutable_begin() = ToProto(attempt.begin);

@@ -358,6 +358,28 @@ TEST_F(AggregatorTest, ListsRunningAttemptsFirstAndThenTheNewest) {
   EXPECT_THAT(blocks, ElementsAre(7, 5, 4, 3));
 }
 
+TEST_F(AggregatorTest, AnAttemptKeepsItsIdAndTellsWhomItContendsWith) {
+  HotplugAttempt past = Attempt(9, false, 16);
+  past.of_earlier_daemon = true;
+  aggregator_.SetHistory({past, past});
+  HotplugAttempt first = Attempt(3, true, 0), second = Attempt(3, true, 0);
+  first.pid = 251;
+  first.duration_ns = 900'000'000;
+  second.pid = 77;
+  second.begin = At(3);
+  aggregator_.AddHotplug({.running = {first}});
+  EXPECT_EQ(aggregator_.Build(At(3)).attempts.at(0).id, 3u);
+  first.running = false;
+  aggregator_.AddHotplug({.running = {second}, .ended = {first}});
+  const std::vector<HotplugAttempt> told = aggregator_.Build(At(4)).attempts;
+  ASSERT_EQ(told.size(), 4u);
+  EXPECT_EQ(told[0].id, 4u);
+  EXPECT_EQ(told[1].id, 3u);
+  EXPECT_THAT(told[0].contends_with, ElementsAre(3));
+  EXPECT_THAT(told[1].contends_with, ElementsAre(4));
+  EXPECT_EQ(told[3].id, 1u);
+}
+
 TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
   aggregator_.SetBlocks({.block_size_bytes = uint64_t{2} << 30});
   aggregator_.AddHotplug({.ended = {Attempt(33, false, 16)}});

@@ -224,42 +224,27 @@ TEST(AttemptsTable, KeepsTo80ColumnsOfPrintableAsciiWhateverTheNames) {
 }
 
 TEST(AttemptsTable, PointsOutTwoAskersForOneBlock) {
-  const std::string text =
-      AttemptsTable(Parse<v1::ListAttemptsResponse>(R"pb(
-                      attempts {
-                        operation: "online"
-                        block: 9
-                        begin { seconds: 998 }
-                        duration { seconds: 1 }
-                        pid: 77
-                        comm: "udevd"
-                      }
-                      attempts {
-                        operation: "offline"
-                        block: 9
-                        begin { seconds: 990 }
-                        duration { seconds: 7 nanos: 900000000 }
-                        pid: 251
-                        comm: "sh"
-                      }
-                      attempts {
-                        operation: "offline"
-                        block: 14
-                        begin { seconds: 989 }
-                        duration { seconds: 1 }
-                        pid: 252
-                        comm: "sh"
-                      }
-                      attempts {
-                        operation: "offline"
-                        block: 9
-                        begin { seconds: 980 }
-                        duration { seconds: 1 }
-                        pid: 253
-                        comm: "sh"
-                      }
-                    )pb"),
-                    kNow);
+  const std::string text = AttemptsTable(
+      Parse<v1::ListAttemptsResponse>(R"pb(
+        attempts {
+          id: 4
+          contends_with: [ 3 ]
+          operation: "online"
+          block: 9
+          pid: 77
+          comm: "udevd"
+        }
+        attempts {
+          id: 3
+          contends_with: [ 4 ]
+          operation: "offline"
+          block: 9
+          pid: 251
+          comm: "sh"
+        }
+        attempts { id: 2 operation: "offline" block: 9 pid: 253 comm: "sh" }
+      )pb"),
+      kNow);
   EXPECT_THAT(text, testing::HasSubstr(
                         "udevd(77)\n          right after another asker, "
                         "sh(251): offline\n"));

@@ -3,6 +3,7 @@
 // Attempts to take memory offline and online: against what the asker was told.
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -126,6 +127,25 @@ TEST_F(Attempts, SevenFailedOfflinesAreCountedAsSeven) {
     EXPECT_EQ(attempt.at("comm"), "pinwatch_guest_");
     ExpectPlace(attempt, FindBlock(0));
   }
+}
+
+TEST_F(Attempts, TwoAskersForOneBlockAreToldOfEachOther) {
+  ASSERT_NE(FailAtOnce(), 0);
+  const pid_t other = fork();
+  if (other == 0) _exit(FailAtOnce() ? 0 : 1);
+  int status = -1;
+  ASSERT_EQ(waitpid(other, &status, 0), other);
+  ASSERT_EQ(status, 0);
+  Json attempts;
+  ASSERT_TRUE(Eventually(kToldTimeout, [&] {
+    attempts = ListAttempts().at("attempts");
+    return attempts.size() > 1 && attempts.at(0).at("pid") == other;
+  })) << attempts;
+  const Json& first = attempts.at(1);
+  const Json& second = attempts.at(0);
+  EXPECT_EQ(first.at("pid"), getpid());
+  EXPECT_EQ(first.at("contends_with"), Json::array({second.at("id")}));
+  EXPECT_EQ(second.at("contends_with"), Json::array({first.at("id")}));
 }
 
 TEST_F(Attempts, AHostileNameHarmsNeitherTableNorJson) {
