@@ -207,8 +207,11 @@ absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question) {
 }
 
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question) {
-  return CallOnce<v1::PinwatchService>(&Stub::ListAttempts, question,
-                                       v1::ListAttemptsRequest());
+  const auto deadline = Deadline(question);
+  const auto stub = Connect(question.socket_path);
+  if (!stub.ok()) return stub.status();
+  return CallForPages(**stub, &Stub::ListAttempts, question, deadline,
+                      v1::ListAttemptsRequest());
 }
 
 absl::StatusOr<v1::ListOwnersResponse> AskOwners(const Question& question,

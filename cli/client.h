@@ -75,8 +75,9 @@ absl::StatusOr<v1::ResumeResponse> OrderResume(const Question& question);
 absl::StatusOr<v1::ListMigrationsResponse> AskMigrations(
     const Question& question);
 
-// Asks for the attempts to take memory blocks offline and online. The errors
-// are those of Ask, and FailedPrecondition where the kernel hides attempts.
+// Asks for the attempts to take memory blocks offline and online, all pages of
+// them. The errors are those of Ask, and FailedPrecondition where the kernel
+// hides attempts.
 absl::StatusOr<v1::ListAttemptsResponse> AskAttempts(const Question& question);
 
 }  // namespace pinwatch

@@ -173,7 +173,7 @@ absl::StatusOr<AttemptHistory> LoadAttempts(const std::string& path,
 absl::Status SaveAttempts(const std::string& path,
                           const AttemptHistory& attempts) {
   const v1::ListAttemptsResponse saved =
-      ToAttemptsProto(Snapshot{.attempts = attempts});
+      ToAttemptsProto(Snapshot{.attempts = attempts}, 0, attempts.size());
   const std::string fresh = path + ".new";
   std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
   const bool written = file && saved.SerializeToOstream(&file);

@@ -25,6 +25,7 @@ namespace pinwatch {
 namespace {
 
 constexpr uint32_t kMaxOwnersAPage = 500;
+constexpr uint32_t kMaxAttemptsAPage = 128;
 constexpr uint32_t kMaxFailuresAPage = 128;
 constexpr uint32_t kMaxBlocksAPage = 4096;  // below 2 MiB
 
@@ -64,7 +65,7 @@ grpc::Status RequireFact(const Snapshot& snapshot, absl::string_view name,
 // The least id that the page may begin with; nothing for a token we never gave.
 std::optional<uint64_t> FirstId(const std::string& page_token) {
   if (page_token.empty()) return 0;
-  uint32_t last_id;  // of an owner, a memory block or a failure
+  uint32_t last_id;  // of an owner, a memory block, an attempt or a failure
   if (!absl::SimpleAtoi(page_token, &last_id) ||
       page_token != absl::StrCat(last_id))
     return std::nullopt;
@@ -127,10 +128,11 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
   }
 
   grpc::ServerUnaryReactor* ListAttempts(
-      grpc::CallbackServerContext* context, const v1::ListAttemptsRequest*,
+      grpc::CallbackServerContext* context,
+      const v1::ListAttemptsRequest* request,
       v1::ListAttemptsResponse* response) override {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    reactor->Finish(FillAttempts(response));
+    reactor->Finish(FillAttempts(*request, response));
     return reactor;
   }
 
@@ -252,13 +254,20 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
     return grpc::Status::OK;
   }
 
-  grpc::Status FillAttempts(v1::ListAttemptsResponse* response) const {
+  grpc::Status FillAttempts(const v1::ListAttemptsRequest& request,
+                            v1::ListAttemptsResponse* response) const {
+    // The newest come first: the page has those before the last of the other.
+    const std::optional<uint64_t> after_last = FirstId(request.page_token());
+    if (!after_last) return BadToken();
     const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
     if (!snapshot) return NoSnapshotYet();
     if (const auto status = RequireFact(*snapshot, "hotplug", "attempts");
         !status.ok())
       return status;
-    *response = ToAttemptsProto(*snapshot);
+    const uint32_t size = request.page_size();
+    *response = ToAttemptsProto(
+        *snapshot, *after_last ? *after_last - 1 : 0,
+        size ? std::min(size, kMaxAttemptsAPage) : kMaxAttemptsAPage);
     return grpc::Status::OK;
   }
 

@@ -661,15 +661,22 @@ v1::Difference ToProto(const Difference& difference) {
   return out;
 }
 
-v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot) {
+v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot,
+                                         uint64_t before_id, size_t size) {
   v1::ListAttemptsResponse out;
-  Convert(snapshot.attempts, out.mutable_attempts());
-  Convert(snapshot.attempt_counts, out.mutable_counts());
+  if (before_id == 0) Convert(snapshot.attempt_counts, out.mutable_counts());
   out.set_stories_lost(snapshot.attempts_untold);
   std::set<uint32_t> named;
-  for (const HotplugAttempt& attempt : snapshot.attempts)
+  for (const HotplugAttempt& attempt : snapshot.attempts) {
+    if (before_id && attempt.id >= before_id) continue;
+    if (static_cast<size_t>(out.attempts_size()) == size) {
+      out.set_next_page_token(std::to_string(out.attempts().rbegin()->id()));
+      break;
+    }
+    *out.add_attempts() = ToProto(attempt);
     for (const BlockingPage& page : attempt.blockers)
       named.insert(page.owners.begin(), page.owners.end());
+  }
   for (const PinOwner& owner : snapshot.owners)
     if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
   return out;

@@ -22,8 +22,10 @@ v1::ExplainPageResponse ToProto(const PageReport& report);
 // What a snapshot tells of the host; the daemon's version is not in it.
 v1::GetInfoResponse ToInfoProto(const Snapshot& snapshot);
 
-// Answers ListAttempts.
-v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot);
+// Answers ListAttempts with `size` attempts at most, of those whose id is less
+// than `before_id`; with all, if that is 0.
+v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot,
+                                         uint64_t before_id, size_t size);
 
 // Answers ListMigrations with `size` failures at most, of those whose id is
 // `first_id` or more.

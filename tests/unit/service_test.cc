@@ -308,6 +308,47 @@ TEST_F(ServiceTest, AttemptsAreListedWithNameAndOutcome) {
   EXPECT_EQ(response.counts(0).attempts(), 7u);
 }
 
+TEST_F(ServiceTest, AttemptsComeInPagesTheOneUnderWayFirst) {
+  Snapshot snapshot = *SomeSnapshot(1);
+  for (uint32_t id = 135; id > 0; --id)
+    snapshot.attempts.push_back({.id = id, .running = id == 135});
+  snapshot.attempt_counts = {{"offline", "EBUSY", 134}};
+  published_.Set(std::make_shared<const Snapshot>(snapshot));
+  Start();
+  const auto ask = [&](uint32_t size, const std::string& token,
+                       v1::ListAttemptsResponse& response) {
+    grpc::ClientContext context;
+    v1::ListAttemptsRequest request;
+    request.set_page_size(size);
+    request.set_page_token(token);
+    return stub_->ListAttempts(&context, request, &response);
+  };
+  v1::ListAttemptsResponse first, second;
+  ASSERT_TRUE(ask(0, "", first).ok());
+  EXPECT_EQ(first.attempts_size(), 128);
+  EXPECT_TRUE(first.attempts(0).running());
+  EXPECT_EQ(first.counts_size(), 1);
+  ASSERT_TRUE(ask(1000, first.next_page_token(), second).ok());
+  EXPECT_EQ(second.attempts_size(), 7);
+  EXPECT_EQ(second.attempts(0).id(), 7u);
+  EXPECT_EQ(second.counts_size(), 0);
+  EXPECT_EQ(second.next_page_token(), "");
+
+  // One by one, each comes once.
+  std::string token;
+  uint32_t expected = 135;
+  do {
+    v1::ListAttemptsResponse page;
+    ASSERT_TRUE(ask(1, token, page).ok());
+    ASSERT_EQ(page.attempts_size(), 1);
+    EXPECT_EQ(page.attempts(0).id(), expected--);
+    token = page.next_page_token();
+  } while (!token.empty());
+  EXPECT_EQ(expected, 0u);
+  v1::ListAttemptsResponse none;
+  EXPECT_EQ(ask(0, "x", none).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(ServiceTest, AttemptsAreRefusedWhereTheKernelHidesThem) {
   Snapshot snapshot = *SomeSnapshot(1);
   snapshot.facts = {{.name = "hotplug", .reason = "locked down"}};
