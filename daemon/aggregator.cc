@@ -28,6 +28,16 @@ std::pair<uint64_t, int64_t> KeyOf(const HotplugAttempt& attempt) {
   return {attempt.section_nr, attempt.begin.monotonic_ns};
 }
 
+using StepTimes = std::array<int64_t, NR_HOTPLUG_STEPS>;
+
+// All of its time is of an unknown step where the kernel's are not followed.
+StepTimes TimesOf(const HotplugAttempt& attempt) {
+  if (attempt.step != HOTPLUG_STEP_UNKNOWN) return attempt.step_ns;
+  StepTimes times{};
+  times[HOTPLUG_STEP_UNKNOWN] = attempt.duration_ns;
+  return times;
+}
+
 // Of `count` references, which are `own` of `all` candidates of a node, how
 // many must be pins if `room` of all candidates are: those that the other
 // candidates cannot account for.
@@ -521,6 +531,17 @@ void Aggregator::CountFailure(const HotplugAttempt& attempt) {
   offline_failures_.blockers_lost += attempt.blockers_lost;
 }
 
+// Adds what the attempt has spent since it was last read: one whose story is
+// lost at its end has counted until then.
+void Aggregator::CountTime(const HotplugAttempt& attempt,
+                           const HotplugAttempt* before) {
+  if (attempt.operation != "offline") return;
+  const StepTimes now = TimesOf(attempt);
+  const StepTimes then = before ? TimesOf(*before) : StepTimes{};
+  for (size_t step = 0; step < now.size(); ++step)
+    offline_step_ns_[step] += std::max<int64_t>(0, now[step] - then[step]);
+}
+
 void Aggregator::SetMigrations(MigrationReading reading) {
   migrations_.Set(std::move(reading), [this](MigrationFailure& failure) {
     const MemoryBlock* block =
@@ -553,19 +574,20 @@ void Aggregator::AddHotplug(HotplugReading reading) {
         HasPages(*block))
       attempt.zone = block->zone;
   };
-  // Its id, and who held the pages in the way when the census last came by.
-  const auto remember = [&](HotplugAttempt& attempt) {
-    for (const HotplugAttempt& before : hotplug_.running)
-      if (KeyOf(before) == KeyOf(attempt)) {
-        attempt.id = before.id;
-        NoteHolders(before.blockers, attempt);
-      }
-    if (!attempt.id) attempt.id = ++last_attempt_id_;
+  // Goes on from what was known of it: its id, the time that was counted, and
+  // who held the pages in the way when the census last came by.
+  const auto follow = [&](HotplugAttempt& attempt) {
+    const auto before =
+        std::ranges::find(hotplug_.running, KeyOf(attempt), &KeyOf);
+    const bool is_new = before == hotplug_.running.end();
+    attempt.id = is_new ? ++last_attempt_id_ : before->id;
+    if (!is_new) NoteHolders(before->blockers, attempt);
+    CountTime(attempt, is_new ? nullptr : &*before);
   };
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
     place(attempt);
-    remember(attempt);
+    follow(attempt);
     attempt.reason = WhyItEnded(attempt);
     CountFailure(attempt);
     // What stood in the way of one that succeeded in the end is gone.
@@ -587,7 +609,7 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   for (HotplugAttempt& attempt : reading.running) {
     number(attempt);
     place(attempt);
-    remember(attempt);
+    follow(attempt);
   }
   hotplug_ = std::move(reading);
   std::erase_if(blockers_, [&](const auto& noted) {
@@ -1014,6 +1036,7 @@ Snapshot Aggregator::Build(Timestamp now) {
       .attempt_counts = hotplug_.counts,
       .attempts_untold = hotplug_.untold,
       .offline_failures = offline_failures_,
+      .offline_step_ns = offline_step_ns_,
       .last_offline_failure = last_offline_failure_,
       .paused_since = paused_since_,
       .paused_ns = paused_ns_,

@@ -230,6 +230,7 @@ class Aggregator {
                    HotplugAttempt& attempt) const;
   std::vector<BlockingPage> HeldPagesOf(const BlockLook& look) const;
   void CountFailure(const HotplugAttempt& attempt);
+  void CountTime(const HotplugAttempt& attempt, const HotplugAttempt* before);
   bool NeedsLook(const HotplugAttempt& attempt) const;
   static void HideHooked(Snapshot& snapshot);
   bool IsLookedAtSince(const HotplugAttempt& attempt) const;
@@ -276,6 +277,7 @@ class Aggregator {
   bool history_changed_ = false;
   std::optional<Timestamp> last_offline_failure_;
   OfflineFailures offline_failures_;
+  std::array<int64_t, NR_HOTPLUG_STEPS> offline_step_ns_{};
   std::map<std::string, Collector> collectors_;
   CensusTotals totals_;
   uint64_t generation_ = 0;

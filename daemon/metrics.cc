@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "daemon/blocking.h"
 #include "daemon/names.h"
 #include "daemon/utf8.h"
 
@@ -936,6 +937,18 @@ constexpr MetricDef kMetrics[] = {
              if (!std::string_view(kWhysPagesStay[i]).starts_with("pinned_"))
                emit(s.snapshot.offline_failures.pages_by_why[i],
                     kWhysPagesStay[i]);
+         }},
+    {.name = "pinwatch_offline_seconds_total",
+     .type = kCounter,
+     .help = "Time that attempts to take a memory block offline took, those "
+             "under way too, by the kernel's step.",
+     .labels = {"step"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.attempt_counts.empty()) return;
+           for (size_t step = 0; step < NR_HOTPLUG_STEPS; ++step)
+             emit(static_cast<double>(s.snapshot.offline_step_ns[step]) / 1e9,
+                  StepName(static_cast<hotplug_step>(step)));
          }},
     {.name = "pinwatch_offline_blockers_lost_total",
      .type = kCounter,

@@ -920,6 +920,8 @@ struct Snapshot {
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable
   uint64_t attempts_untold = 0;  // ended, counted, but their story was lost
   OfflineFailures offline_failures;
+  // Spent in each step by offline attempts, those under way too.
+  std::array<int64_t, NR_HOTPLUG_STEPS> offline_step_ns{};
   std::optional<Timestamp> last_offline_failure;
   // Empty where claims are not observable.
   OwnerList owners;

@@ -306,12 +306,15 @@ _ATTEMPTS = ("Attempts", [
     graph("Offline attempts that failed, by reason", "The kernel's own reason, by the step that failed. "
           "unmovable_page: pinwatch attempts names the page. interrupted: the asker gave up while pages stayed.",
           (f"sum by (instance, reason) (increase(pinwatch_offline_failures_total{_RATE}))",
-           "{{instance}} {{reason}}"), bars=True, stack=True, min=0),
+           "{{instance}} {{reason}}"), bars=True, stack=True, min=0, size=THIRD),
     graph("Pages in their way, by why they stayed", "Pages that the kernel met in the way of attempts that failed, "
           "each once an attempt. met, not told: times it met one of which nothing more is known.",
           (f"sum by (instance, why) (increase(pinwatch_offline_blocker_pages_total{_RATE}))", "{{instance}} {{why}}"),
           (f"sum by (instance) (increase(pinwatch_offline_blockers_lost_total{_RATE}))",
-           "{{instance}} met, not told"), bars=True, stack=True, min=0),
+           "{{instance}} met, not told"), bars=True, stack=True, min=0, size=THIRD),
+    graph("Time of offlines, by step", "What attempts spent in the kernel's steps, those under way too.",
+          (f"sum by (instance, step) (increase(pinwatch_offline_seconds_total{_RATE}))", "{{instance}} {{step}}"),
+          unit="s", bars=True, stack=True, min=0, size=THIRD),
     graph("Attempts running", "Attempts under way, offline and online.",
           ("sum by (instance, operation) (pinwatch_hotplug_attempts_running)", "{{instance}} {{operation}}"),
           interpolation="stepAfter", min=0, size=THIRD),

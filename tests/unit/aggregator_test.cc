@@ -380,6 +380,28 @@ TEST_F(AggregatorTest, AnAttemptKeepsItsIdAndTellsWhomItContendsWith) {
   EXPECT_EQ(told[3].id, 1u);
 }
 
+TEST_F(AggregatorTest, TheTimeOfOfflineAttemptsAddsUpByStepWhileTheyRun) {
+  HotplugAttempt attempt = Attempt(3, true, 0);
+  attempt.step = HOTPLUG_MIGRATING;
+  attempt.step_ns[HOTPLUG_ISOLATING] = 3;
+  attempt.step_ns[HOTPLUG_MIGRATING] = 23;
+  aggregator_.AddHotplug({.running = {attempt}});
+  EXPECT_EQ(aggregator_.Build(At(3)).offline_step_ns[HOTPLUG_MIGRATING], 23);
+  // Its story is lost at the end.
+  attempt.step_ns[HOTPLUG_MIGRATING] = 97;
+  aggregator_.AddHotplug({.running = {attempt}});
+  aggregator_.AddHotplug({});
+  // Another, of which no step is told, and one that is none of these.
+  HotplugAttempt other = Attempt(4, false, EINTR), online = other;
+  other.duration_ns = 107;
+  online.operation = "online";
+  aggregator_.AddHotplug({.ended = {other, online}});
+  const auto step_ns = aggregator_.Build(At(5)).offline_step_ns;
+  EXPECT_EQ(step_ns[HOTPLUG_ISOLATING], 3);
+  EXPECT_EQ(step_ns[HOTPLUG_MIGRATING], 97);
+  EXPECT_EQ(step_ns[HOTPLUG_STEP_UNKNOWN], 107);
+}
+
 TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
   aggregator_.SetBlocks({.block_size_bytes = uint64_t{2} << 30});
   aggregator_.AddHotplug({.ended = {Attempt(33, false, 16)}});

@@ -295,6 +295,14 @@ TEST_F(Attempts, OneThatDoesNotEndIsListedWhileItRuns) {
     EXPECT_EQ(attempt.at("step"), "migrating");
     EXPECT_EQ(attempt.at("outcome"), "");
     ExpectPlace(attempt, place);
+    // It counts while it runs.
+    const auto migrating = [] {
+      return Sum(ReadMetrics(), "pinwatch_offline_seconds_total",
+                 {{"step", "migrating"}});
+    };
+    const double so_far = migrating();
+    EXPECT_TRUE(
+        Eventually(seconds(10), [&] { return migrating() > so_far + 1; }));
     EXPECT_FALSE(attempt.contains("error"));
     EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_hotplug_attempts_running",
                   {{"operation", "offline"}}),
