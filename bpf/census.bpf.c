@@ -36,12 +36,14 @@ const volatile __u32 zone_mask = 7;
 const volatile __u64 mem_section_at;
 const volatile __u64 node_data_at;
 const volatile __u64 per_cpu_offset_at;
+const volatile __u64 iomem_resource_at;
 
 /* One run at a time: the daemon's thread is the only one that asks. */
 struct census_result census_result;
 struct node_counters node_counters;
 __u64 asked_pfns[PINWATCH_ASKED_PAGES];
 struct page_facts asked_pages[PINWATCH_ASKED_PAGES];
+struct memory_devices memory_devices;
 char page_bulk[BULK * STRUCT_PAGE];
 char page_pair[2 * STRUCT_PAGE];
 
@@ -642,5 +644,51 @@ int node_counters__bounded(struct node_counter_request *request)
 			break;
 		add_cpu_difference(cpu, &walk);
 	}
+	return 0;
+}
+
+/* Entries at the top of the map of physical memory that are gone through. */
+#define TOP_RESOURCES 1024
+
+/*
+ * The driver of a virtio-mem device claims the range in which it may have
+ * memory, by the device's name, "virtio3": what is plugged lies below that.
+ */
+static __always_inline void note_device(struct resource *resource)
+{
+	struct memory_device *device;
+	__u32 count = memory_devices.count;
+	char *name = 0;
+
+	if (count >= PINWATCH_MEMORY_DEVICES) {
+		memory_devices.incomplete = 1;
+		return;
+	}
+	device = &memory_devices.devices[count & (PINWATCH_MEMORY_DEVICES - 1)];
+	bpf_probe_read_kernel(&name, sizeof(name), &resource->name);
+	if (bpf_probe_read_kernel_str(device->name, sizeof(device->name), name) < 8 ||
+	    device->name[0] != 'v' || device->name[5] != 'o' || device->name[6] < '0' ||
+	    device->name[6] > '9' || bpf_probe_read_kernel(&device->start, 8, &resource->start) ||
+	    bpf_probe_read_kernel(&device->end, 8, &resource->end))
+		return;
+	memory_devices.count = count + 1;
+}
+
+/* What changes meanwhile may be missed, and is found the next time. */
+SEC("?raw_tp")
+int memory_devices__bounded(struct memory_device_request *request)
+{
+	struct resource *at = (struct resource *)iomem_resource_at;
+
+	memory_devices.count = memory_devices.incomplete = 0;
+	if (bpf_probe_read_kernel(&at, sizeof(at), &at->child))
+		return -1;
+	for (__u32 i = 0; at && i < TOP_RESOURCES; i++) {
+		note_device(at);
+		if (bpf_probe_read_kernel(&at, sizeof(at), &at->sibling))
+			return -1;
+	}
+	if (at)
+		memory_devices.incomplete = 1;
 	return 0;
 }

@@ -107,6 +107,29 @@ ASSERT_LAYOUT(struct census_page, 32);
 /* Of a class that cannot carry pins, at most so many a run are listed. */
 #define PINWATCH_LISTED_PER_CLASS 4
 
+/* Context of the program that finds devices in the kernel's map of physical memory. */
+struct memory_device_request {
+	__u64 reserved;
+};
+ASSERT_LAYOUT(struct memory_device_request, 8);
+
+/* Where a device may have memory. */
+struct memory_device {
+	__u64 start; /* physical address */
+	__u64 end;   /* its last byte */
+	char name[32];
+};
+ASSERT_LAYOUT(struct memory_device, 48);
+
+#define PINWATCH_MEMORY_DEVICES 64
+
+struct memory_devices {
+	struct memory_device devices[PINWATCH_MEMORY_DEVICES];
+	__u32 count;
+	__u32 incomplete; /* there was more than could be looked at */
+};
+ASSERT_LAYOUT(struct memory_devices, 48 * PINWATCH_MEMORY_DEVICES + 8);
+
 /* Context of the node counter program. */
 struct node_counter_request {
 	__u32 nid;

@@ -151,6 +151,14 @@ struct per_cpu_nodestat {
 	__s8 vm_node_stat_diff[0];
 };
 
+struct resource {
+	__u64 start;
+	__u64 end; /* its last byte */
+	const char *name;
+	struct resource *sibling;
+	struct resource *child;
+};
+
 struct pglist_data {
 	struct per_cpu_nodestat *per_cpu_nodestats;
 	atomic64_t vm_stat[0];

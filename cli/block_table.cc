@@ -77,6 +77,8 @@ class Report {
     if (block_.has_nid()) absl::StrAppend(&line, ", node ", block_.nid());
     if (!block_.zone().empty() && block_.zone() != "none")
       absl::StrAppend(&line, ", zone ", block_.zone());
+    if (!block_.device().empty())
+      absl::StrAppend(&line, ", of ", block_.device());
     if (block_.has_look())
       absl::StrAppend(&line, ", looked at ", Age(now_ - ToTime(block_.look())),
                       " ago");

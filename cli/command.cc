@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,6 +34,7 @@
 #include "cli/explain_table.h"
 #include "cli/follow_offline.h"
 #include "cli/json.h"
+#include "cli/memory_device.h"
 #include "cli/migrations_table.h"
 #include "cli/node_table.h"
 #include "cli/plan_table.h"
@@ -78,7 +80,7 @@ struct Options {
   size_t rows = 20;                   // of top
   Subject subject = Subject::kBlock;  // of explain
   uint64_t number = 0;                // of the subject
-  std::string device;                 // the subject, such as "dax0.0"
+  std::string device;                 // such as "dax0.0" or "virtio3"
   bool list = false;                  // of blocks
   std::optional<uint32_t> nid;        // of blocks and plan
   std::string zone;                   // of blocks
@@ -134,7 +136,9 @@ Subject SubjectOf(absl::string_view first) {
   if (first == "pfn" || absl::StartsWith(first, "0x")) return Subject::kPage;
   if (first == "pid") return Subject::kProcess;
   if (first == "node") return Subject::kNode;
-  return absl::StartsWith(first, "dax") ? Subject::kDevice : Subject::kBlock;
+  for (const char* device : {"dax", "virtio", "PNP0C80:"})
+    if (absl::StartsWith(first, device)) return Subject::kDevice;
+  return Subject::kBlock;
 }
 
 // The number that the words give the subject; nothing if they do not.
@@ -161,8 +165,8 @@ void SetSubject(const std::vector<std::string>& words, Options& options) {
   if (!number || (is_small && *number > UINT32_MAX))
     throw CLI::ValidationError(
         "WHAT",
-        absl::StrCat("is memoryN, N, 0xADDRESS, pfn N, pfn 0xN, pid N, node N "
-                     "or daxN.N, not ",
+        absl::StrCat("is memoryN, N, 0xADDRESS, pfn N, pfn 0xN, pid N, node N, "
+                     "daxN.N, virtioN or PNP0C80:NN, not ",
                      Printable(absl::StrJoin(words, " "))));
   options.number = *number;
   options.device = words[0];
@@ -198,6 +202,11 @@ void AddBlocks(CLI::App& app, Options& options) {
   blocks->add_option("--node", options.nid, "Only blocks of that node")
       ->type_name("N");
   blocks->add_option("--zone", options.zone, "Only blocks of that zone")
+      ->type_name("NAME");
+  blocks
+      ->add_option("--device", options.device,
+                   "Only blocks of virtioN (virtio-mem), PNP0C80:NN (a DIMM) "
+                   "or, as root, daxN.N")
       ->type_name("NAME");
   blocks->add_option("--verdict", options.verdict, "Only blocks with it")
       ->check(CLI::IsMember(
@@ -297,7 +306,8 @@ void AddCommands(CLI::App& app, Options& options) {
           },
           "memoryN, as in /sys/devices/system/memory, or N; 0xN, a physical "
           "address; pfn N, where the kernel's log has 0xN; pid N; node N; "
-          "daxN.N, as in /sys/bus/dax/devices, as root")
+          "daxN.N, as in /sys/bus/dax/devices, as root; virtioN, of "
+          "virtio-mem; PNP0C80:NN, a DIMM")
       ->expected(1, 2)
       ->required();
 
@@ -491,19 +501,54 @@ int ExplainNode(const Options& options, const Question& question,
       out, err);
 }
 
-int ExplainDevice(const Options& options, const Question& question,
-                  std::ostream& out, std::ostream& err) {
+// `header` tells what the device has to do with its blocks.
+int PrintDevice(const Options& options,
+                const absl::StatusOr<v1::ListBlocksResponse>& blocks,
+                const std::function<std::string()>& header, std::ostream& out,
+                std::ostream& err) {
+  return Print(
+      options, blocks,
+      [&](const v1::ListBlocksResponse& of_device) {
+        return header() + (of_device.blocks().empty()
+                               ? ""
+                               : BlockMap(of_device, WantsColor(options)));
+      },
+      out, err);
+}
+
+int ExplainDax(const Options& options, const Question& question,
+               std::ostream& out, std::ostream& err) {
   const absl::StatusOr<PhysicalRange> range = DaxRange("", options.device);
   if (!range.ok()) return Fail(range.status(), err);
   absl::StatusOr<v1::ListBlocksResponse> blocks = AskBlocks(question, {});
   if (blocks.ok()) KeepBlocksIn(*range, *blocks);
-  return Print(
+  return PrintDevice(
       options, blocks,
-      [&](const v1::ListBlocksResponse& of_device) {
-        return DaxHeader(options.device, *range, of_device) +
-               (of_device.blocks().empty()
-                    ? ""
-                    : BlockMap(of_device, WantsColor(options)));
+      [&] { return DaxHeader(options.device, *range, *blocks); }, out, err);
+}
+
+int ExplainDevice(const Options& options, const Question& question,
+                  std::ostream& out, std::ostream& err) {
+  if (absl::StartsWith(options.device, "dax"))
+    return ExplainDax(options, question, out, err);
+  v1::ListBlocksRequest request;
+  request.set_device(options.device);
+  const absl::StatusOr<v1::ListBlocksResponse> blocks =
+      AskBlocks(question, request);
+  if (!blocks.ok()) return Fail(blocks.status(), err);
+  const v1::MemoryDevice* device = FindDevice(*blocks, options.device);
+  if (!device)
+    return Fail(
+        absl::NotFoundError(absl::StrCat(
+            "no memory of this host came with ", options.device,
+            blocks->devices_hidden().empty() ? "" : ", or it is hidden: ",
+            Printable(blocks->devices_hidden()))),
+        err);
+  return PrintDevice(
+      options, blocks,
+      [&] {
+        return DeviceHeader(*device,
+                            RequestedBytes("/dev/kmsg", options.device));
       },
       out, err);
 }
@@ -513,12 +558,22 @@ int RunBlocks(const Options& options, std::ostream& out, std::ostream& err) {
   if (options.nid) request.set_nid(*options.nid);
   request.set_zone(options.zone);
   request.set_verdict(ToVerdict(options.verdict));
-  const auto to_text = [&](const v1::ListBlocksResponse& blocks) {
-    return options.list ? BlockLines(blocks, absl::Now())
-                        : BlockMap(blocks, WantsColor(options));
+  std::optional<PhysicalRange> dax;
+  if (absl::StartsWith(options.device, "dax")) {
+    const absl::StatusOr<PhysicalRange> range = DaxRange("", options.device);
+    if (!range.ok()) return Fail(range.status(), err);
+    dax = *range;
+  } else {
+    request.set_device(options.device);
+  }
+  absl::StatusOr<v1::ListBlocksResponse> blocks =
+      AskBlocks(ToQuestion(options), request);
+  if (blocks.ok() && dax) KeepBlocksIn(*dax, *blocks);
+  const auto to_text = [&](const v1::ListBlocksResponse& listed) {
+    return options.list ? BlockLines(listed, absl::Now())
+                        : BlockMap(listed, WantsColor(options));
   };
-  return Print(options, AskBlocks(ToQuestion(options), request), to_text, out,
-               err);
+  return Print(options, blocks, to_text, out, err);
 }
 
 int RunPlan(const Options& options, std::ostream& out, std::ostream& err) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/blocking.h"
 #include "daemon/contention.h"
+#include "daemon/memory_devices.h"
 #include "daemon/offline_plan.h"
 
 namespace pinwatch {
@@ -822,9 +823,14 @@ BlockList Aggregator::ListBlocks(const BlockQuery& query, Timestamp now) {
   SettleVerdicts();
   const HostState host = HostStateNow();
   BlockList list;
+  if (query.first_id == 0)
+    list.devices =
+        StatesOf(blocks_, [&](uint64_t id) { return verdicts_.Find(id); });
+  list.devices_hidden = blocks_.devices_hidden;
   for (const MemoryBlock& block : blocks_.blocks) {
     if (block.id < query.first_id || (query.nid && block.nid != *query.nid) ||
-        (query.zone && block.zone != *query.zone))
+        (query.zone && block.zone != *query.zone) ||
+        (!query.device.empty() && block.device != query.device))
       continue;
     const BlockEvidence* evidence = verdicts_.Find(block.id);
     if (query.verdict &&

@@ -212,6 +212,7 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout,
   census_->rodata->mem_section_at = addresses.At("mem_section");
   census_->rodata->node_data_at = addresses.At("node_data");
   census_->rodata->per_cpu_offset_at = addresses.At("__per_cpu_offset");
+  census_->rodata->iomem_resource_at = addresses.At("iomem_resource");
   census_->rodata->nid_shift = layout.nid_shift;
   census_->rodata->zone_shift = layout.zone_shift;
   census_->rodata->zone_mask = layout.zone_mask;
@@ -224,6 +225,7 @@ absl::Status BpfSource::OpenCensus(const KernelLayout& layout,
   bpf_program__set_autoload(census, true);
   bpf_program__set_autoload(node_counters, true);
   bpf_program__set_autoload(progs.pages__asked, true);
+  bpf_program__set_autoload(progs.memory_devices__bounded, true);
   if (const int error = census_bpf__load(census_.get()))
     return absl::ErrnoToStatus(
         -error,
@@ -279,6 +281,27 @@ absl::Status BpfSource::OpenClaims(const KernelLayout& layout,
   sections.resize(std::min<size_t>(
       sections.size(), options.chunk_bytes_at_start / sizeof(claim_chunk)));
   return pins_->AddChunks(sections);
+}
+
+absl::StatusOr<std::vector<MemoryDevice>> BpfSource::ReadMemoryDevices() {
+  if (!census_) return absl::UnavailableError("the census is not observable");
+  if (!census_->rodata->iomem_resource_at)
+    return absl::UnavailableError("/proc/kallsyms lacks iomem_resource");
+  memory_device_request request = {};
+  if (const int error = Run(census_->progs.memory_devices__bounded, request))
+    return absl::ErrnoToStatus(-error, "read the map of physical memory");
+  const memory_devices& found = census_->bss->memory_devices;
+  if (found.incomplete)
+    return absl::UnavailableError(
+        "the map of physical memory has more entries than are gone through");
+  std::vector<MemoryDevice> devices;
+  for (uint32_t i = 0; i < found.count; ++i) {
+    const memory_device& device = found.devices[i];
+    devices.push_back({.name = device.name,
+                       .start = device.start,
+                       .size = device.end - device.start + 1});
+  }
+  return devices;
 }
 
 absl::StatusOr<PipeReading> BpfSource::FindInPipes(

@@ -44,6 +44,7 @@ class BpfSource : public Source {
       const std::vector<int>& nids) override;
   absl::StatusOr<MigrationReading> ReadMigrations(Timestamp now) override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
+  absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
   absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>& pfns,

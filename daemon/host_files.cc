@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -87,6 +88,15 @@ std::string ZoneOfBlock(const std::string& directory,
   return std::vector<std::string>(absl::StrSplit(*zones, ' '))[0];
 }
 
+// ACPI ties each block to the memory device it came with, which may be one of
+// those that were there at boot; empty where there is none.
+std::string DimmOfBlock(const fs::path& directory) {
+  std::error_code error;
+  const std::string name =
+      fs::read_symlink(directory / "firmware_node", error).filename();
+  return absl::StartsWith(name, "PNP0C80:") ? name : "";
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
@@ -148,6 +158,7 @@ absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
     return Malformed(directory + "/block_size_bytes", 1, *size);
 
   const std::map<uint64_t, int> nodes = NodesOfBlocks(root);
+  std::set<std::string> dimms;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     const auto id = NumberAfter("memory", entry.path().filename().string());
@@ -161,6 +172,8 @@ absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
     block.zone = ZoneOfBlock(entry.path().string(), block.state);
     if (const auto node = nodes.find(*id); node != nodes.end())
       block.nid = node->second;
+    block.device = DimmOfBlock(entry.path());
+    if (!block.device.empty()) dimms.insert(block.device);
     result.blocks.push_back(std::move(block));
   }
   if (error)
@@ -168,6 +181,8 @@ absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
   std::sort(
       result.blocks.begin(), result.blocks.end(),
       [](const MemoryBlock& a, const MemoryBlock& b) { return a.id < b.id; });
+  for (const std::string& dimm : dimms)
+    result.devices.push_back({.name = dimm, .kind = "dimm"});
   return result;
 }
 

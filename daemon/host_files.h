@@ -26,10 +26,13 @@ absl::StatusOr<Zoneinfo> ReadZoneinfo(const std::string& root);
 
 struct MemoryBlocks {
   uint64_t block_size_bytes = 0;
-  std::vector<MemoryBlock> blocks;  // by id
+  std::vector<MemoryBlock> blocks;    // by id
+  std::vector<MemoryDevice> devices;  // that some of them go with
+  std::string devices_hidden;         // why there may be more of these
 };
 
-// /sys/devices/system/memory and the node directories. NotFound where the
+// /sys/devices/system/memory and the node directories, with the DIMMs that ACPI
+// knows. NotFound where the
 // kernel has no memory blocks (CONFIG_MEMORY_HOTPLUG off).
 absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root);
 

@@ -13,9 +13,9 @@ namespace pinwatch {
 namespace {
 
 // All that any program asks for.
-constexpr absl::string_view kSymbols[] = {"__per_cpu_offset", "mem_section",
-                                          "node_data",        "pipeanon_fops",
-                                          "pipefifo_fops",    "vmemmap_base"};
+constexpr absl::string_view kSymbols[] = {
+    "__per_cpu_offset", "iomem_resource", "mem_section", "node_data",
+    "pipeanon_fops",    "pipefifo_fops",  "vmemmap_base"};
 
 }  // namespace
 

@@ -17,6 +17,7 @@
 #include "daemon/clock.h"
 #include "daemon/host_files.h"
 #include "daemon/mapper_search.h"
+#include "daemon/memory_devices.h"
 
 namespace pinwatch {
 namespace {
@@ -410,6 +411,7 @@ void Loop::ReadBlocks() {
   Collect(aggregator_, "blocks", [&] {
     absl::StatusOr<MemoryBlocks> blocks = ReadMemoryBlocks(root_);
     if (!blocks.ok()) return blocks.status();
+    AddVirtioMem(root_, source_->ReadMemoryDevices(), *blocks);
     aggregator_.SetBlocks(*std::move(blocks));
     return absl::OkStatus();
   });

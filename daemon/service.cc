@@ -87,6 +87,7 @@ BlockQuery ToQuery(const v1::ListBlocksRequest& request, uint64_t first_id) {
   if (request.has_nid()) query.nid = static_cast<int>(request.nid());
   if (!request.zone().empty()) query.zone = request.zone();
   query.verdict = FromProto(request.verdict());
+  query.device = request.device();
   return query;
 }
 

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
-#include <memory>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -609,6 +609,34 @@ struct MemoryBlock {
   std::string state;  // "online", "offline", "going-offline"
   int nid = -1;       // -1: unknown
   std::string zone;   // of an online block; "none" when unknown or several
+  // Of hot-plugged memory the device it goes with, as MemoryDevice::name; else
+  // empty, or not known.
+  std::string device;
+};
+
+// Memory that came in one piece and goes in one.
+struct MemoryDevice {
+  std::string name;  // as in sysfs: "virtio3", or ACPI's "PNP0C80:01"
+  std::string kind;  // "virtio_mem" or "dimm"
+  // Where virtio-mem may have memory, in bytes; else 0.
+  uint64_t start = 0;
+  uint64_t size = 0;
+
+  bool operator==(const MemoryDevice&) const = default;
+};
+
+// What has become of its blocks.
+struct MemoryDeviceState {
+  MemoryDevice device;
+  uint64_t blocks = 0;
+  uint64_t online_blocks = 0;    // or on their way out
+  uint64_t unlooked_blocks = 0;  // of these; nothing below is known of them
+  // Pages that are not there though their block is online: virtio-mem has not
+  // plugged them, or has taken them back.
+  uint64_t unplugged_pages = 0;
+  uint64_t partly_plugged_blocks = 0;  // that have some of these
+  // Of virtio-mem, if its blocks were all looked at.
+  std::optional<uint64_t> plugged_bytes;
 };
 
 struct BlockCount {
@@ -815,11 +843,15 @@ struct BlockQuery {
   std::optional<int> nid;
   std::optional<std::string> zone;
   std::optional<Verdict> verdict;
+  std::string device;  // empty: any, and none
 };
 
 struct BlockList {
   std::vector<BlockVerdict> blocks;  // by id
   bool more = false;                 // the limit left some out
+  // All of them, if the query begins with the first block.
+  std::vector<MemoryDeviceState> devices;
+  std::string devices_hidden;  // why there may be more; empty: there are none
 };
 
 // Processes that are taken to let go of all they pin: one of these is set.

@@ -269,6 +269,10 @@ class Source {
   // to the caller. `now` places the kernel's times.
   virtual absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) = 0;
 
+  // Ranges of physical memory that devices of virtio keep for themselves, those
+  // of virtio-mem among them. Unavailable when that is not observable.
+  virtual absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() = 0;
+
   // Which of the pages are in pipes, and whose those are. It goes through every
   // open file of the host. Unavailable when that is not observable.
   virtual absl::StatusOr<PipeReading> FindInPipes(

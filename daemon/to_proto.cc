@@ -512,6 +512,7 @@ v1::CensusTotals ToProto(const CensusTotals& totals) {
 
 v1::Zone ToProto(const Zone& zone);
 v1::BlockVerdict ToProto(const BlockVerdict& verdict);
+v1::MemoryDevice ToProto(const MemoryDeviceState& state);
 v1::RemovableMemory ToProto(const RemovableMemory& memory);
 
 template <typename From, typename To>
@@ -568,12 +569,28 @@ v1::BlockVerdict ToProto(const BlockVerdict& verdict) {
   out.set_state(ToUtf8(verdict.block.state));
   if (verdict.block.nid >= 0) out.set_nid(verdict.block.nid);
   out.set_zone(ToUtf8(verdict.block.zone));
+  out.set_device(ToUtf8(verdict.block.device));
   out.set_verdict(ToProto(verdict.verdict));
   out.set_confidence(ToProto(verdict.confidence));
   out.set_reason(ToUtf8(verdict.reason));
   if (!verdict.look) return out;
   *out.mutable_look() = ToProto(*verdict.look);
   *out.mutable_evidence() = ToProto(verdict.evidence);
+  return out;
+}
+
+v1::MemoryDevice ToProto(const MemoryDeviceState& state) {
+  v1::MemoryDevice out;
+  out.set_name(ToUtf8(state.device.name));
+  out.set_kind(state.device.kind);
+  out.set_start_address(state.device.start);
+  out.set_region_bytes(state.device.size);
+  out.set_blocks(state.blocks);
+  out.set_online_blocks(state.online_blocks);
+  out.set_unlooked_blocks(state.unlooked_blocks);
+  out.set_unplugged_pages(state.unplugged_pages);
+  out.set_partly_plugged_blocks(state.partly_plugged_blocks);
+  if (state.plugged_bytes) out.set_plugged_bytes(*state.plugged_bytes);
   return out;
 }
 
@@ -731,6 +748,7 @@ v1::ExplainBlockResponse ToProto(const BlockReport& report) {
   out.set_state(ToUtf8(report.block.state));
   if (report.block.nid >= 0) out.set_nid(report.block.nid);
   out.set_zone(ToUtf8(report.block.zone));
+  out.set_device(ToUtf8(report.block.device));
   out.set_verdict(ToProto(report.verdict));
   out.set_reason(ToUtf8(report.reason));
   if (report.look) *out.mutable_look() = ToProto(*report.look);
@@ -749,6 +767,8 @@ v1::ListBlocksResponse ToBlocksProto(const BlockList& list,
   v1::ListBlocksResponse out;
   out.set_block_size_bytes(block_size_bytes);
   Convert(list.blocks, out.mutable_blocks());
+  Convert(list.devices, out.mutable_devices());
+  out.set_devices_hidden(ToUtf8(list.devices_hidden));
   if (list.more)
     out.set_next_page_token(std::to_string(list.blocks.back().block.id));
   return out;

@@ -77,6 +77,9 @@ class IdleHost : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override {
+    return absl::UnavailableError("");
+  }
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

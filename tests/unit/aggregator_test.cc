@@ -402,6 +402,23 @@ TEST_F(AggregatorTest, TheTimeOfOfflineAttemptsAddsUpByStepWhileTheyRun) {
   EXPECT_EQ(step_ns[HOTPLUG_STEP_UNKNOWN], 107);
 }
 
+TEST_F(AggregatorTest, ListsTheBlocksOfADeviceAndAllDevicesBeside) {
+  aggregator_.SetBlocks(
+      {.block_size_bytes = 128 << 20,
+       .blocks = {{.id = 3, .state = "online", .device = "PNP0C80:00"},
+                  {.id = 4, .state = "online", .device = "virtio3"}},
+       .devices = {{.name = "PNP0C80:00", .kind = "dimm"},
+                   {.name = "virtio3", .kind = "virtio_mem"}}});
+  BlockList list =
+      aggregator_.ListBlocks({.limit = 23, .device = "virtio3"}, At(9));
+  ASSERT_EQ(list.blocks.size(), 1u);
+  EXPECT_EQ(list.blocks[0].block.id, 4u);
+  EXPECT_EQ(list.devices.size(), 2u);
+  list = aggregator_.ListBlocks({.first_id = 1, .limit = 23}, At(9));
+  EXPECT_EQ(list.blocks.size(), 2u);
+  EXPECT_THAT(list.devices, IsEmpty());
+}
+
 TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
   aggregator_.SetBlocks({.block_size_bytes = uint64_t{2} << 30});
   aggregator_.AddHotplug({.ended = {Attempt(33, false, 16)}});

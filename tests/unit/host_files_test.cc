@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <string>
+
 #include "tests/unit/temp_tree.h"
 
 namespace pinwatch {
@@ -242,6 +245,27 @@ TEST(HostInfo, IsEmptyWhereItCannotBeRead) {
   EXPECT_EQ(info.kernel_release, "6.12.0");
   EXPECT_EQ(info.hostname, "");
   EXPECT_EQ(info.boot_id, "");
+}
+
+TEST(MemoryBlocks, GoWithTheDimmThatAcpiTiesThemTo) {
+  TempTree tree;
+  const std::string memory = "/sys/devices/system/memory";
+  tree.Write(memory + "/block_size_bytes", "8000000\n");
+  for (const int block : {32, 33, 34})
+    tree.Write(memory + "/memory" + std::to_string(block) + "/state",
+               "offline\n");
+  for (const int block : {33, 34})
+    std::filesystem::create_symlink(
+        "../../../LNXSYSTM:00/LNXSYBUS:00/PNP0A06:01/PNP0C80:01",
+        tree.root() + memory + "/memory" + std::to_string(block) +
+            "/firmware_node");
+  const auto blocks = ReadMemoryBlocks(tree.root());
+  ASSERT_TRUE(blocks.ok()) << blocks.status();
+  ASSERT_EQ(blocks->blocks.size(), 3u);
+  EXPECT_EQ(blocks->blocks[0].device, "");
+  EXPECT_EQ(blocks->blocks[1].device, "PNP0C80:01");
+  EXPECT_THAT(blocks->devices,
+              ElementsAre(MemoryDevice{.name = "PNP0C80:01", .kind = "dimm"}));
 }
 
 TEST(MemoryLimit, IsTheLeastOfTheControlGroupAndThoseAbove) {

@@ -73,6 +73,9 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
+  absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override {
+    return absl::UnavailableError("");
+  }
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -39,7 +40,7 @@ class Monitor {
   }
   ~Monitor() { close(fd_); }
 
-  void Execute(const std::string& command,
+  Json Execute(const std::string& command,
                const Json& arguments = Json::object()) {
     const Json line = {
         {"execute", command}, {"arguments", arguments}, {"id", ++id_}};
@@ -52,6 +53,7 @@ class Monitor {
     do answer = Json::parse(ReadLine());
     while (answer.value("id", 0) != id_);
     if (answer.contains("error")) Fail(answer.dump());
+    return answer.at("return");
   }
 
  private:
@@ -152,14 +154,23 @@ class VirtioMem {
       Fail("the memory does not go");
   }
 
+  void Request(uint64_t bytes) {
+    monitor_.Execute(
+        "qom-set",
+        {{"path", kDevice}, {"property", "requested-size"}, {"value", bytes}});
+  }
+
+  // What the guest has plugged, by QEMU's word.
+  uint64_t size() {
+    return monitor_
+        .Execute("qom-get", {{"path", kDevice}, {"property", "size"}})
+        .get<uint64_t>();
+  }
+
   const std::vector<uint64_t>& blocks() const { return blocks_; }
 
  private:
-  void Request(uint64_t bytes) {
-    monitor_.Execute("qom-set", {{"path", "/machine/peripheral/virtio-mem"},
-                                 {"property", "requested-size"},
-                                 {"value", bytes}});
-  }
+  static constexpr char kDevice[] = "/machine/peripheral/virtio-mem";
 
   Monitor& monitor_;
   const std::set<uint64_t> before_;
@@ -301,6 +312,108 @@ TEST_F(HotAdd, WhatVirtioMemTakesBackGoesByIt) {
   VirtioMem memory(monitor(), "online_movable");
   memory.Remove();
   EXPECT_EQ(RoadsOf(memory.blocks()), (Roads{{"sysfs"}, {"virtio_mem"}}));
+}
+
+// What pinwatch says of the device, after a look at its blocks.
+Json AskAboutDevice(const std::string& name, Json* blocks = nullptr) {
+  const Json answer = Json::parse(
+      Ask({"pinwatch", "blocks", "--device", name, "--fresh", "-o", "json"},
+          seconds(60)));
+  if (blocks) {
+    *blocks = Json::array();
+    for (const Json& block : answer.at("blocks")) {
+      EXPECT_EQ(block.at("device"), name);
+      blocks->push_back(block.at("block"));
+    }
+  }
+  for (const Json& device : answer.at("devices"))
+    if (device.at("name") == name) return device;
+  Fail("no device " + name + " in " + answer.dump());
+}
+
+std::string NameOfVirtioMem() {
+  for (const auto& entry :
+       fs::directory_iterator("/sys/bus/virtio/drivers/virtio_mem"))
+    if (entry.path().filename().string().starts_with("virtio"))
+      return entry.path().filename();
+  Fail("the driver has no device");
+}
+
+TEST_F(HotAdd, WhatVirtioMemHasPluggedIsToldToThePage) {
+  constexpr uint64_t kMiB = 1 << 20;
+  const std::string name = NameOfVirtioMem();
+  VirtioMem memory(monitor(), "online_movable");
+  ASSERT_EQ(memory.size(), 256 * kMiB);
+  Json blocks;
+  Json device = AskAboutDevice(name, &blocks);
+  EXPECT_EQ(blocks, Json(memory.blocks()));
+  EXPECT_EQ(device.at("kind"), "virtio_mem");
+  EXPECT_EQ(device.at("region_bytes"), 256 * kMiB);
+  EXPECT_EQ(device.at("blocks"), kBlocksADimm);
+  EXPECT_EQ(device.at("online_blocks"), kBlocksADimm);
+  EXPECT_EQ(device.at("unplugged_pages"), 0);
+  EXPECT_EQ(device.at("plugged_bytes"), memory.size());
+
+  // Less than a block: parts of blocks go.
+  memory.Request(182 * kMiB);
+  ASSERT_TRUE(
+      Eventually(kOfflineTimeout, [&] { return memory.size() <= 184 * kMiB; }));
+  device = AskAboutDevice(name);
+  EXPECT_EQ(device.at("plugged_bytes"), memory.size());
+  EXPECT_EQ(device.at("unplugged_pages"),
+            (256 * kMiB - memory.size()) / kPageBytes);
+  EXPECT_GE(device.at("partly_plugged_blocks"), 1);
+
+  // One page keeps the rest of its block from going.
+  {
+    Workload holder({"hold-vmsplice", "--pages", "1", "--references", "1"});
+    ASSERT_EQ(ZoneOf(holder.pfns().at(0)).second, "Movable");
+    memory.Request(0);
+    const bool is_stuck = Eventually(kOfflineTimeout, [&] {
+      return memory.size() > 0 && memory.size() <= 8 * kMiB;
+    });
+    EXPECT_TRUE(is_stuck) << memory.size() / kMiB << " MiB";
+    device = AskAboutDevice(name, &blocks);
+    EXPECT_EQ(device.at("plugged_bytes"), memory.size());
+    EXPECT_EQ(device.at("partly_plugged_blocks"), 1);
+    EXPECT_EQ(blocks, Json::array({holder.pfns().at(0) / BlockPages()}));
+    const std::string text = Ask({"pinwatch", "explain", name}, seconds(30));
+    EXPECT_NE(text.find("The host asks it to have 0 B"), std::string::npos)
+        << text;
+    EXPECT_NE(text.find("1 block is there in part"), std::string::npos) << text;
+  }
+  // The driver waits for a while before it tries again unasked.
+  memory.Request(2 * kMiB);
+  memory.Remove();
+}
+
+TEST_F(HotAdd, ADimmIsTheBlocksThatItsAcpiDeviceNames) {
+  Dimm dimm(monitor(), "online_movable");
+  // The kernel's links from the device to its blocks.
+  std::map<std::string, std::set<uint64_t>> named;
+  for (const auto& device : fs::directory_iterator("/sys/bus/acpi/devices")) {
+    const std::string name = device.path().filename();
+    if (!name.starts_with("PNP0C80")) continue;
+    for (const auto& entry : fs::directory_iterator(device.path())) {
+      if (!entry.path().filename().string().starts_with("physical_node"))
+        continue;
+      const std::string block =
+          fs::read_symlink(entry.path()).filename().string();
+      named[name].insert(std::stoull(block.substr(sizeof("memory") - 1)));
+    }
+  }
+  ASSERT_EQ(named.size(), 1u);
+  const auto& [name, ids] = *named.begin();
+  EXPECT_EQ(ids,
+            std::set<uint64_t>(dimm.blocks().begin(), dimm.blocks().end()));
+  Json blocks;
+  const Json device = AskAboutDevice(name, &blocks);
+  EXPECT_EQ(blocks, Json(ids));
+  EXPECT_EQ(device.at("kind"), "dimm");
+  EXPECT_EQ(device.at("online_blocks"), kBlocksADimm);
+  EXPECT_NE(Ask({"pinwatch", "explain", name}, seconds(30)).find("a DIMM"),
+            std::string::npos);
+  dimm.Remove();
 }
 
 TEST_F(HotAdd, PinsStayRightWhileBlocksGoAndComeAsFastAsTheyCan) {
