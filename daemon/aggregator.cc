@@ -208,6 +208,17 @@ void Aggregator::SetBlocks(MemoryBlocks blocks) {
         {std::get<0>(key), std::get<1>(key), std::get<2>(key), blocks});
 }
 
+void Aggregator::UpdateBlock(const MemoryBlock& block) {
+  const auto known =
+      std::ranges::find(blocks_.blocks, block.id, &MemoryBlock::id);
+  if (known == blocks_.blocks.end() ||
+      (known->state == block.state && known->zone == block.zone))
+    return;
+  known->state = block.state;
+  known->zone = block.zone;
+  SetBlocks(std::move(blocks_));
+}
+
 void Aggregator::SetNodeCounters(
     Timestamp time, const std::vector<NodeCounterReading>& readings) {
   for (const NodeCounterReading& reading : readings) {

@@ -48,6 +48,8 @@ class Aggregator {
 
   // Looks at blocks that are no longer online are forgotten.
   void SetBlocks(MemoryBlocks blocks);
+  // The state and zone that one of them has come to since they were listed.
+  void UpdateBlock(const MemoryBlock& block);
 
   // Call it before and after the looks that are to be set against it.
   void SetNodeCounters(Timestamp time,

@@ -147,6 +147,18 @@ absl::StatusOr<Zoneinfo> ReadZoneinfo(const std::string& root) {
   return info;
 }
 
+absl::StatusOr<MemoryBlock> ReadMemoryBlock(const std::string& root,
+                                            uint64_t id) {
+  const std::string directory =
+      absl::StrCat(root, "/sys/devices/system/memory/memory", id);
+  const absl::StatusOr<std::string> state = ReadSmallFile(directory + "/state");
+  if (!state.ok()) return state.status();
+  return MemoryBlock{.id = id,
+                     .state = *state,
+                     .zone = ZoneOfBlock(directory, *state),
+                     .device = DimmOfBlock(directory)};
+}
+
 absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
   const std::string directory = root + "/sys/devices/system/memory";
   MemoryBlocks result;
@@ -163,16 +175,12 @@ absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root) {
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     const auto id = NumberAfter("memory", entry.path().filename().string());
     if (!id) continue;
-    MemoryBlock block{.id = *id};
-    const absl::StatusOr<std::string> state =
-        ReadSmallFile(entry.path().string() + "/state");
+    absl::StatusOr<MemoryBlock> read = ReadMemoryBlock(root, *id);
     // A block can be removed while we read: it is gone, and no error.
-    if (!state.ok()) continue;
-    block.state = *state;
-    block.zone = ZoneOfBlock(entry.path().string(), block.state);
+    if (!read.ok()) continue;
+    MemoryBlock& block = *read;
     if (const auto node = nodes.find(*id); node != nodes.end())
       block.nid = node->second;
-    block.device = DimmOfBlock(entry.path());
     if (!block.device.empty()) dimms.insert(block.device);
     result.blocks.push_back(std::move(block));
   }

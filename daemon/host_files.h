@@ -36,6 +36,10 @@ struct MemoryBlocks {
 // kernel has no memory blocks (CONFIG_MEMORY_HOTPLUG off).
 absl::StatusOr<MemoryBlocks> ReadMemoryBlocks(const std::string& root);
 
+// One of them as it is now, without its node; NotFound where it has gone.
+absl::StatusOr<MemoryBlock> ReadMemoryBlock(const std::string& root,
+                                            uint64_t id);
+
 // Figures of which some change whenever a memory block comes, goes, or changes
 // its state. To read them costs little beside ReadMemoryBlocks().
 std::vector<uint64_t> MemoryShape(const std::string& root,

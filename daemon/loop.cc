@@ -420,6 +420,17 @@ void Loop::ReadBlocks() {
   changed_list_budget_.Spend(cpu_ns);
 }
 
+void Loop::ReadAskedBlocks(const Inbox& inbox) {
+  std::set<uint64_t> ids;
+  for (const AskedBlock& question : inbox.blocks) ids.insert(question.block_id);
+  if (const uint64_t block_pages = aggregator_.block_pages())
+    for (const AskedPage& question : inbox.pages)
+      ids.insert(question.pfn / block_pages);
+  for (const uint64_t id : ids)
+    if (const auto block = ReadMemoryBlock(root_, id); block.ok())
+      aggregator_.UpdateBlock(*block);
+}
+
 void Loop::ReadCounters() {
   if (!IsObservable(source_->facts(), "node_counters")) return;
   Collect(aggregator_, "node_counters", [&] {
@@ -439,7 +450,11 @@ void Loop::TakeQuestions(Inbox& inbox) {
   if (inbox.looks.empty() && inbox.blocks.empty() && inbox.pages.empty())
     return;
   ReadHost();
-  ReadBlocks();
+  // To list them all takes long on a host that has many.
+  if (!inbox.looks.empty() || memory_shape_ != listed_shape_)
+    ReadBlocks();
+  else
+    ReadAskedBlocks(inbox);
   ReadClaims();
   CheckOwners(kOwnersChecked);
   ReadCounters();

@@ -115,6 +115,7 @@ class Loop {
   void ReadHost();
   void ReadCounters();
   void ReadBlocks();
+  void ReadAskedBlocks(const Inbox& inbox);
   bool BlocksAreDue(int64_t now);
   void ReadHotplug();
   void ReadClaims();

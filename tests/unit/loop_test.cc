@@ -350,6 +350,17 @@ TEST_F(LoopTest, LooksAtABlockThatIsOnItsWayOut) {
   EXPECT_EQ(source_.listed_pfn, 32768u);
 }
 
+// Its going shows in no figure of the zones.
+TEST_F(LoopTest, TellsAStateThatABlockHasComeToSinceAllWereListed) {
+  Start();
+  ASSERT_EQ(AskAboutBlock(1)->block.state, "online");
+  tree_.Write("/sys/devices/system/memory/memory1/state", "going-offline\n");
+  const absl::StatusOr<BlockReport> report = AskAboutBlock(1);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->block.state, "going-offline");
+  EXPECT_EQ(report->block.nid, 0);
+}
+
 TEST_F(LoopTest, KnowsNoBlockThatTheHostHasNot) {
   Start();
   EXPECT_EQ(AskAboutBlock(99).status().code(), absl::StatusCode::kNotFound);
