@@ -865,6 +865,8 @@ static __always_inline long claim_bulk(struct long_walk *walk, const bool bounde
 	struct scratch *work = walk->work;
 	__u64 nr = work->nr_pages - work->nr_done;
 
+	/* One register, so that the verifier knows what is multiplied to be bounded. */
+	barrier_var(nr);
 	if (nr > PINWATCH_PIN_BULK)
 		nr = PINWATCH_PIN_BULK;
 	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64),

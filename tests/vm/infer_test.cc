@@ -336,7 +336,7 @@ TEST_F(Inferred, WhoTookAPlainReferenceLastIsNamedAsThatAlone) {
   const std::string text =
       Ask({"pinwatch", "explain", "pfn", std::to_string(queued.pfn())});
   EXPECT_NE(text.find("took one last, through"), std::string::npos) << text;
-  const Workload piped({"hold-vmsplice", "--pages", "7"});
+  const Workload piped({"hold-vmsplice", "--pages", "7", "--references", "1"});
   for (const uint64_t pfn : piped.pfns())
     EXPECT_FALSE(ExplainPage(pfn).contains("taken_by")) << "it is in a pipe";
   if (DirectReadsPin()) return;
