@@ -120,7 +120,7 @@ std::vector<Process> ProcessesOf(const std::vector<uint32_t>& owners,
                                  const OwnerBook& book) {
   std::vector<Process> processes;
   for (const uint32_t id : owners) {
-    const PinOwner* owner = book.Find(id);
+    const std::optional<PinOwner> owner = book.Find(id);
     if (!owner) continue;
     const Process& process = owner->process;
     // One process may own pins of several call sites.
@@ -138,9 +138,9 @@ const char* PinnedHow(const std::vector<uint32_t>& owners,
                       const OwnerBook& book) {
   size_t long_term = 0;
   for (const uint32_t id : owners) {
-    const PinOwner* owner = book.Find(id);
-    if (!owner) return "pinned";
-    long_term += owner->long_term;
+    const std::optional<bool> is_long_term = book.IsLongTerm(id);
+    if (!is_long_term) return "pinned";
+    long_term += *is_long_term;
   }
   if (owners.empty()) return "pinned";
   if (long_term == owners.size()) return "pinned_long_term";
@@ -192,7 +192,7 @@ void Aggregator::SetZones(std::vector<Zone> zones) {
 
 void Aggregator::SetBlocks(MemoryBlocks blocks) {
   blocks_ = std::move(blocks);
-  std::map<uint64_t, int> online;
+  Looks::Nids online;
   std::map<std::tuple<int, std::string, std::string>, uint64_t> counts;
   for (const MemoryBlock& block : blocks_.blocks) {
     if (HasPages(block)) online.emplace(block.id, block.nid);
@@ -246,7 +246,7 @@ void Aggregator::AddLook(BlockLook look) {
   NoteUnclaimed(look);
   NoteBlockers(look);
   KeepVerdict(look);
-  looks_.Set(std::move(look));
+  looks_.Set(look);
 }
 
 void Aggregator::KeepVerdict(const BlockLook& look) {
@@ -256,12 +256,12 @@ void Aggregator::KeepVerdict(const BlockLook& look) {
   verdicts_.SetEvidence(look.block_id, EvidenceOf(look, Rules(look.time)));
   for (const PinGroup& group : look.pins)
     for (const Claim& claim : group.claims)
-      if (!owner_book_.Find(claim.owner)) unsettled_.insert(look.block_id);
+      if (!owner_book_.Has(claim.owner)) unsettled_.insert(look.block_id);
 }
 
 void Aggregator::SettleVerdicts() {
   for (const uint64_t id : std::exchange(unsettled_, {}))
-    if (const BlockLook* look = looks_.Find(id)) KeepVerdict(*look);
+    if (const auto look = looks_.Find(id)) KeepVerdict(*look);
 }
 
 // Keeps of the look what holders are inferred for, as far as there is room. A
@@ -273,7 +273,7 @@ void Aggregator::NoteUnclaimed(BlockLook& look) {
   if (!pin_rules_.infer_holders) return keep_none();
   std::vector<UnclaimedFolio> folios = UnclaimedOf(look);
   std::vector<UnclaimedFolio> before;
-  if (const BlockLook* known = looks_.Find(look.block_id))
+  if (const auto known = looks_.Find(look.block_id))
     before = UnclaimedOf(*known);
   unclaimed_ -= before.size();
   if (unclaimed_ + folios.size() > kMaxUnclaimed) {
@@ -303,13 +303,15 @@ std::optional<std::vector<UnclaimedFolio>> Aggregator::TakeUnclaimed() {
 
 uint64_t Aggregator::CountUnsearched() const {
   uint64_t pages = 0;
-  for (const uint64_t id : looks_.with_pins())
-    for (const PinGroup& group : looks_.Find(id)->pins) {
+  for (const uint64_t id : looks_.with_pins()) {
+    const std::optional<BlockLook> look = looks_.Find(id);
+    for (const PinGroup& group : look->pins) {
       if (!group.claims.empty()) continue;
       pages += group.pins.pages;
       for (const UnclaimedFolio& folio : group.unclaimed)
         pages -= folio.nr_pages;
     }
+  }
   return pages;
 }
 
@@ -390,7 +392,7 @@ bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
 }
 
 bool Aggregator::IsLookedAtSince(const HotplugAttempt& attempt) const {
-  const BlockLook* look = looks_.Find(attempt.block_id);
+  const std::optional<BlockLook> look = looks_.Find(attempt.block_id);
   // What is not online will not be looked at.
   return !look || (look->lists_pages &&
                    look->time.monotonic_ns >=
@@ -808,21 +810,21 @@ HostState Aggregator::HostStateNow() const {
           .free_pages = verdicts_.free_pages()};
 }
 
-BlockVerdict Aggregator::JudgeBlock(const MemoryBlock& block,
-                                    const BlockEvidence* evidence,
-                                    const HostState& host,
-                                    Timestamp now) const {
+BlockVerdict Aggregator::JudgeBlock(
+    const MemoryBlock& block, const std::optional<BlockEvidence>& evidence,
+    const HostState& host, Timestamp now) const {
   BlockVerdict result{
       .block = block,
-      .verdict = VerdictOf(block, evidence, host.moves_long_term_pins)};
-  const BlockLook* look = looks_.Find(block.id);
+      .verdict = VerdictOf(block, evidence ? &*evidence : nullptr,
+                           host.moves_long_term_pins)};
+  const std::optional<Timestamp> look = looks_.TimeOf(block.id);
   int64_t age_ns = INT64_MAX;
   bool outdated = true;
   if (evidence) result.evidence = *evidence;
   if (evidence && look) {
-    result.look = look->time;
-    age_ns = now.monotonic_ns - look->time.monotonic_ns;
-    outdated = look->time.monotonic_ns < StaleBefore(block.nid);
+    result.look = look;
+    age_ns = now.monotonic_ns - look->monotonic_ns;
+    outdated = look->monotonic_ns < StaleBefore(block.nid);
   }
   result.confidence = ConfidenceIn(result.verdict, block, result.evidence, host,
                                    age_ns, outdated);
@@ -843,9 +845,9 @@ BlockList Aggregator::ListBlocks(const BlockQuery& query, Timestamp now) {
         (query.zone && block.zone != *query.zone) ||
         (!query.device.empty() && block.device != query.device))
       continue;
-    const BlockEvidence* evidence = verdicts_.Find(block.id);
-    if (query.verdict &&
-        VerdictOf(block, evidence, host.moves_long_term_pins) != *query.verdict)
+    const std::optional<BlockEvidence> evidence = verdicts_.Find(block.id);
+    if (query.verdict && VerdictOf(block, evidence ? &*evidence : nullptr,
+                                   host.moves_long_term_pins) != *query.verdict)
       continue;
     if (list.blocks.size() == query.limit) {
       list.more = true;
@@ -870,14 +872,14 @@ OfflinePlan Aggregator::Plan(const PlanQuery& query, Timestamp now) {
   uint64_t stopped_pages = 0;
   for (const MemoryBlock& block : blocks_.blocks) {
     if (query.nid && block.nid != *query.nid) continue;
-    const BlockEvidence* evidence = verdicts_.Find(block.id);
-    BlockEvidence without;
+    std::optional<BlockEvidence> evidence = verdicts_.Find(block.id);
     if (evidence && !stopped.empty() && looks_.with_pins().count(block.id)) {
-      without = EvidenceOf(*looks_.Find(block.id), rules,
-                           [&](uint32_t id) { return stopped.count(id) > 0; });
+      const BlockEvidence without =
+          EvidenceOf(*looks_.Find(block.id), rules,
+                     [&](uint32_t id) { return stopped.count(id) > 0; });
       stopped_pages +=
           evidence->pins() - std::min(evidence->pins(), without.pins());
-      evidence = &without;
+      evidence = without;
     }
     basis.blocks.push_back(JudgeBlock(block, evidence, host, now));
   }
@@ -896,7 +898,7 @@ void Aggregator::NameOwners(OfflinePlan& plan, Timestamp now) const {
   const HoldingRules rules = Rules(now);
   for (PlannedBlock& block : plan.blocks) {
     if (!block.verdict.evidence.pins()) continue;
-    const BlockLook& look = *looks_.Find(block.verdict.block.id);
+    const BlockLook look = *looks_.Find(block.verdict.block.id);
     Holdings holdings;
     AddHoldings(look, rules, holdings);
     for (const auto& [id, held] : holdings.by_owner) block.owners.push_back(id);
@@ -913,7 +915,7 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
         absl::StrCat("this host has no memory block memory", block_id,
                      "; they are listed in /sys/devices/system/memory"));
   BlockReport report{.block = *block};
-  const BlockLook* look = looks_.Find(block_id);
+  const std::optional<BlockLook> look = looks_.Find(block_id);
   std::optional<BlockEvidence> evidence;
   if (look && look->status == CENSUS_OK) {
     report.look = look->time;
@@ -933,8 +935,7 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     report.inferred = InferredHolders(holdings, rules);
     report.blockers = BlockersOf(*look, rules);
   }
-  BlockVerdict judged =
-      JudgeBlock(*block, evidence ? &*evidence : nullptr, HostStateNow(), now);
+  BlockVerdict judged = JudgeBlock(*block, evidence, HostStateNow(), now);
   report.verdict = judged.verdict;
   report.confidence = judged.confidence;
   report.reason = std::move(judged.reason);
@@ -1007,10 +1008,7 @@ void Aggregator::UpdateHoldings(Timestamp now) {
   for (const uint32_t id :
        owner_book_.SetHoldings(std::exchange(holdings_.by_owner, {})))
     growth_watch_.Update(*owner_book_.Find(id), now);
-  std::set<uint32_t> pids;
-  for (const PinOwner& owner : owner_book_.owners())
-    if (!owner.holdings.empty()) pids.insert(owner.process.pid);
-  claiming_processes_ = pids.size();
+  claiming_processes_ = owner_book_.nr_holding_processes();
 }
 
 void Aggregator::UpdateGrowth(Timestamp now) {

@@ -217,8 +217,8 @@ class Aggregator {
   bool MovesLongTermPins() const;
   HostState HostStateNow() const;
   BlockVerdict JudgeBlock(const MemoryBlock& block,
-                          const BlockEvidence* evidence, const HostState& host,
-                          Timestamp now) const;
+                          const std::optional<BlockEvidence>& evidence,
+                          const HostState& host, Timestamp now) const;
   void NameOwners(OfflinePlan& plan, Timestamp now) const;
   void KeepVerdict(const BlockLook& look);
   void SettleVerdicts();

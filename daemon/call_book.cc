@@ -2,6 +2,7 @@
 #include "daemon/call_book.h"
 
 #include <iterator>
+#include <optional>
 
 namespace pinwatch {
 
@@ -12,7 +13,7 @@ void CallBook::Add(std::vector<OwnerCalls> calls) {
 
 std::vector<SubsystemCalls> CallBook::AddUp(const OwnerBook& owners) {
   for (const OwnerCalls& calls : pending_) {
-    const PinOwner* owner = owners.Find(calls.owner);
+    const std::optional<PinOwner> owner = owners.Find(calls.owner);
     totals_[{owner ? owner->subsystem : "unknown", calls.long_term}] +=
         calls.calls;
   }

@@ -6,6 +6,9 @@
 #include <map>
 #include <tuple>
 #include <type_traits>
+#include <utility>
+
+#include "daemon/owner_page.h"
 
 namespace pinwatch {
 namespace {
@@ -103,24 +106,40 @@ std::vector<T> ChangedOrGone(const std::vector<T>& from,
   return changed;
 }
 
-// Both are by id, and mostly share their owners.
-void AddOwners(const OwnerList& from, const OwnerList& to,
+// Those of a page; it was, or is, empty where there is none.
+void AddOwners(const OwnerPage* before, const OwnerPage* after,
                Difference& difference) {
-  auto before = from.all().begin();
-  const auto end = from.all().end();
-  for (const auto& owner : to.all()) {
-    for (; before != end && (*before)->id < owner->id; ++before)
-      difference.owners_gone.push_back((*before)->id);
-    if (before == end || (*before)->id != owner->id) {
-      difference.owners.push_back(*owner);
+  const uint32_t number = (before ? before : after)->number();
+  for (uint32_t i = 0; i < OwnerPage::kOwners; ++i) {
+    const uint32_t id = number * OwnerPage::kOwners + i;
+    const bool was_there = before && before->Has(id);
+    if (!after || !after->Has(id)) {
+      if (was_there) difference.owners_gone.push_back(id);
       continue;
     }
-    if (*before != owner && **before != *owner)
-      difference.owners.push_back(*owner);
-    ++before;
+    PinOwner owner = after->Get(id);
+    if (!was_there || before->Get(id) != owner)
+      difference.owners.push_back(std::move(owner));
   }
-  for (; before != end; ++before)
-    difference.owners_gone.push_back((*before)->id);
+}
+
+// Both are by id, and mostly share their pages.
+void AddOwners(const OwnerList& from, const OwnerList& to,
+               Difference& difference) {
+  auto before = from.pages().begin();
+  auto after = to.pages().begin();
+  const auto number_of = [](auto page, const OwnerList& list) {
+    return page == list.pages().end() ? UINT64_MAX : (*page)->number();
+  };
+  while (before != from.pages().end() || after != to.pages().end()) {
+    const uint64_t old_number = number_of(before, from);
+    const uint64_t new_number = number_of(after, to);
+    const OwnerPage* old_page =
+        old_number <= new_number ? (before++)->get() : nullptr;
+    const OwnerPage* new_page =
+        new_number <= old_number ? (after++)->get() : nullptr;
+    if (old_page != new_page) AddOwners(old_page, new_page, difference);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "absl/container/btree_map.h"
 #include "daemon/snapshot.h"
 
 namespace pinwatch {
@@ -39,8 +40,8 @@ class GrowthWatch {
   bool IsSuspect(const History& history, Timestamp now) const;
 
   const int64_t suspect_after_ns_;
-  std::map<uint32_t, History> histories_;  // by owner's id
-  std::set<uint32_t> growing_;             // of these, with enough rises
+  absl::btree_map<uint32_t, History> histories_;  // by owner's id
+  std::set<uint32_t> growing_;                    // of these, with enough rises
 };
 
 }  // namespace pinwatch

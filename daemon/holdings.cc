@@ -164,7 +164,7 @@ void AddUnclaimed(const PinGroup& group, const std::string& zone,
 // Claims are made to the second; none is older than its owner, nor younger than
 // that one's last call.
 Timestamp SinceOf(const Claim& claim, const HoldingRules& rules) {
-  const PinOwner* owner = rules.book.Find(claim.owner);
+  const std::optional<OwnerSpan> owner = rules.book.SpanOf(claim.owner);
   int64_t made_ns = claim.made_ns;
   if (owner) {
     if (!claim.exact) made_ns = std::min(made_ns, owner->last.monotonic_ns);
@@ -238,9 +238,9 @@ std::vector<PinOwner> HoldersOf(const Holdings& holdings,
                                 const OwnerBook& book) {
   std::vector<PinOwner> owners;
   for (const auto& [id, held] : holdings.by_owner) {
-    const PinOwner* owner = book.Find(id);
+    std::optional<PinOwner> owner = book.Find(id);
     if (!owner) continue;
-    owners.push_back(*owner);
+    owners.push_back(*std::move(owner));
     owners.back().holdings = held;
     owners.back().growth.reset();
   }

@@ -34,7 +34,7 @@ struct Holdings {
   std::vector<PinKinds> kinds;
   // Of each of the kinds, long-term pages by when they were claimed.
   std::vector<std::map<int64_t, uint64_t>> long_term_made;
-  std::map<uint32_t, std::vector<PinHolding>> by_owner;
+  OwnerBook::Held by_owner;
   // By place in Inference::candidates.
   std::map<size_t, std::vector<InferredPages>> by_candidate;
   // CLOCK_MONOTONIC; from then on time alone makes this another.

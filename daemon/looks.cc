@@ -3,7 +3,64 @@
 
 #include <algorithm>
 
+#include "daemon/packed.h"
+
 namespace pinwatch {
+
+template <typename Archive, Of<census_cell> T>
+void Fields(Archive& archive, T& cell) {
+  auto& [pages, large_pin_refs, exact_pin_refs, loose_pin_refs] = cell;
+  archive(pages, large_pin_refs, exact_pin_refs, loose_pin_refs);
+}
+
+template <typename Archive, Of<ZoneLook> T>
+void Fields(Archive& archive, T& look) {
+  auto& [nid, zone, cells] = look;
+  archive(nid, zone, cells.all());
+}
+
+template <typename Archive, Of<Claim> T>
+void Fields(Archive& archive, T& claim) {
+  auto& [owner, long_term, made_ns, exact] = claim;
+  archive(owner, long_term, made_ns, exact);
+}
+
+template <typename Archive, Of<AgedPages> T>
+void Fields(Archive& archive, T& aged) {
+  auto& [made_ns, pages] = aged;
+  archive(made_ns, pages);
+}
+
+template <typename Archive, Of<UnclaimedFolio> T>
+void Fields(Archive& archive, T& folio) {
+  auto& [pfn, nr_pages, pins] = folio;
+  archive(pfn, nr_pages, pins);
+}
+
+template <typename Archive, Of<PinGroup> T>
+void Fields(Archive& archive, T& group) {
+  auto& [nid, zone, page, anon, mapped, cma, pins_a_page, claims, ages, pins,
+         unclaimed] = group;
+  archive(nid, zone, page, anon, mapped, cma, pins_a_page, claims, ages, pins,
+          unclaimed);
+}
+
+template <typename Archive, Of<ListedPage> T>
+void Fields(Archive& archive, T& listed) {
+  auto& [pfn, head_pfn, nr_pages, page, refcount, pins, anon, mapped, cma,
+         claims] = listed;
+  archive(pfn, head_pfn, nr_pages, page, refcount, pins, anon, mapped, cma,
+          claims);
+}
+
+template <typename Archive, Of<BlockLook> T>
+void Fields(Archive& archive, T& look) {
+  auto& [block_id, time, status, zones, pins, lists_pages, listed, steps,
+         cpu_ns] = look;
+  archive(time, block_id, status, zones, pins, lists_pages, listed, steps,
+          cpu_ns);
+}
+
 namespace {
 
 void Subtract(const census_cell& part, census_cell& from) {
@@ -13,7 +70,7 @@ void Subtract(const census_cell& part, census_cell& from) {
   from.loose_pin_refs -= part.loose_pin_refs;
 }
 
-std::pair<int64_t, int64_t> TimeOf(const BlockLook& look) {
+std::pair<int64_t, int64_t> InOrder(const BlockLook& look) {
   return {look.time.monotonic_ns, look.time.realtime_ns};
 }
 
@@ -29,7 +86,7 @@ bool FoundTheSame(const BlockLook& before, const BlockLook& look) {
 
 }  // namespace
 
-void Looks::SetBlocks(std::map<uint64_t, int> nid_of) {
+void Looks::SetBlocks(Nids nid_of) {
   nid_of_ = std::move(nid_of);
   orders_.clear();
   for (auto look = looks_.begin(); look != looks_.end();) {
@@ -37,39 +94,44 @@ void Looks::SetBlocks(std::map<uint64_t, int> nid_of) {
       ++look;
       continue;
     }
-    if (!look->second.pins.empty()) ++pins_version_;
-    Remove(look->second);
+    if (with_pins_.count(look->first)) ++pins_version_;
+    Remove(Unpack<BlockLook>(look->second));
     look = looks_.erase(look);
   }
   for (const auto& [id, nid] : nid_of_) {
-    if (const BlockLook* look = Find(id))
-      orders_[nid].seen.emplace(look->time.monotonic_ns, id);
+    if (const auto time = TimeOf(id))
+      orders_[nid].seen.emplace(time->monotonic_ns, id);
     else
       orders_[nid].unseen.insert(id);
   }
 }
 
-void Looks::Set(BlockLook look) {
+void Looks::Set(const BlockLook& look) {
   const uint64_t id = look.block_id;
-  const auto old = looks_.find(id);
+  const std::optional<BlockLook> old = Find(id);
   if (const auto block = nid_of_.find(id); block != nid_of_.end()) {
     Order& order = orders_[block->second];
-    if (old != looks_.end())
-      order.seen.erase({old->second.time.monotonic_ns, id});
+    if (old) order.seen.erase({old->time.monotonic_ns, id});
     order.unseen.erase(id);
     order.seen.emplace(look.time.monotonic_ns, id);
   }
-  if (old == looks_.end() ? !look.pins.empty()
-                          : !FoundTheSame(old->second, look))
-    ++pins_version_;
-  if (old != looks_.end()) Remove(old->second);
+  if (old ? !FoundTheSame(*old, look) : !look.pins.empty()) ++pins_version_;
+  if (old) Remove(*old);
   Add(look);
-  looks_.insert_or_assign(id, std::move(look));
+  looks_.insert_or_assign(id, Pack(look));
 }
 
-const BlockLook* Looks::Find(uint64_t block_id) const {
+std::optional<BlockLook> Looks::Find(uint64_t block_id) const {
   const auto look = looks_.find(block_id);
-  return look == looks_.end() ? nullptr : &look->second;
+  if (look == looks_.end()) return std::nullopt;
+  return Unpack<BlockLook>(look->second);
+}
+
+// The time stands first.
+std::optional<Timestamp> Looks::TimeOf(uint64_t block_id) const {
+  const auto look = looks_.find(block_id);
+  if (look == looks_.end()) return std::nullopt;
+  return Unpack<Timestamp>(look->second);
 }
 
 void Looks::Add(const BlockLook& look) {
@@ -78,7 +140,7 @@ void Looks::Add(const BlockLook& look) {
     ZoneTotals& total = totals_[{zone.nid, zone.zone}];
     for (const auto& [migratetype, cell] : zone.cells)
       pinwatch::Add(cell, total.cells.at(migratetype));
-    total.times.insert(TimeOf(look));
+    total.times.insert(InOrder(look));
   }
 }
 
@@ -88,7 +150,7 @@ void Looks::Remove(const BlockLook& look) {
     const auto total = totals_.find({zone.nid, zone.zone});
     for (const auto& [migratetype, cell] : zone.cells)
       Subtract(cell, total->second.cells.at(migratetype));
-    total->second.times.erase(total->second.times.find(TimeOf(look)));
+    total->second.times.erase(total->second.times.find(InOrder(look)));
     if (total->second.times.empty()) totals_.erase(total);
   }
 }

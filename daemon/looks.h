@@ -6,17 +6,20 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
 
 namespace pinwatch {
 
 // The last look at each memory block, and what these add up to. A host has many
-// blocks: what is asked each second is kept up to date with each look.
+// blocks: what is asked each second is kept up to date with each look, and the
+// looks themselves are packed.
 class Looks {
  public:
   using Cells = std::array<census_cell, PINWATCH_MAX_MIGRATETYPES>;
@@ -25,7 +28,7 @@ class Looks {
   struct ZoneTotals {
     Cells cells{};
     // Of each look, CLOCK_MONOTONIC and then CLOCK_REALTIME.
-    std::multiset<std::pair<int64_t, int64_t>> times;
+    absl::btree_multiset<std::pair<int64_t, int64_t>> times;
 
     Timestamp oldest_look() const {
       return {.realtime_ns = times.begin()->second,
@@ -36,8 +39,9 @@ class Looks {
 
   // When blocks were last looked at.
   struct Order {
-    std::set<std::pair<int64_t, uint64_t>> seen;  // CLOCK_MONOTONIC, block id
-    std::set<uint64_t> unseen;                    // never looked at
+    // CLOCK_MONOTONIC, block id
+    absl::btree_set<std::pair<int64_t, uint64_t>> seen;
+    absl::btree_set<uint64_t> unseen;  // never looked at
 
     // Appends those whose last look is older than that, with its time; what was
     // never looked at has INT64_MIN.
@@ -45,18 +49,21 @@ class Looks {
                            std::vector<std::pair<int64_t, uint64_t>>& to) const;
   };
 
-  // The blocks that have pages, and their nodes, -1 where that is not known.
-  // Looks at others are forgotten.
-  void SetBlocks(std::map<uint64_t, int> nid_of);
+  // Nodes by block, -1 where that is not known.
+  using Nids = absl::btree_map<uint64_t, int>;
 
-  void Set(BlockLook look);
+  // The blocks that have pages. Looks at others are forgotten.
+  void SetBlocks(Nids nid_of);
 
-  // Null where there is none.
-  const BlockLook* Find(uint64_t block_id) const;
+  void Set(const BlockLook& look);
+
+  // Nothing where there is none.
+  std::optional<BlockLook> Find(uint64_t block_id) const;
+  std::optional<Timestamp> TimeOf(uint64_t block_id) const;
 
   const Totals& totals() const { return totals_; }
   // Blocks in which something reads as pinned.
-  const std::set<uint64_t>& with_pins() const { return with_pins_; }
+  const absl::btree_set<uint64_t>& with_pins() const { return with_pins_; }
   // Rises when what looks found of pins is no longer the same.
   uint64_t pins_version() const { return pins_version_; }
   // Of the blocks that have pages, by node.
@@ -72,10 +79,10 @@ class Looks {
   void Add(const BlockLook& look);
   void Remove(const BlockLook& look);
 
-  std::map<uint64_t, int> nid_of_;
-  std::map<uint64_t, BlockLook> looks_;
+  Nids nid_of_;
+  absl::btree_map<uint64_t, std::string> looks_;  // packed
   Totals totals_;
-  std::set<uint64_t> with_pins_;
+  absl::btree_set<uint64_t> with_pins_;
   uint64_t pins_version_ = 0;
   std::map<int, Order> orders_;
 };

@@ -25,7 +25,8 @@ std::set<std::string> VirtioMemDevices(const std::string& root) {
   return names;
 }
 
-void Count(const BlockEvidence* evidence, MemoryDeviceState& state) {
+void Count(const std::optional<BlockEvidence>& evidence,
+           MemoryDeviceState& state) {
   ++state.online_blocks;
   if (!evidence) {
     ++state.unlooked_blocks;
@@ -65,7 +66,8 @@ void AddVirtioMem(const std::string& root,
 
 std::vector<MemoryDeviceState> StatesOf(
     const MemoryBlocks& blocks,
-    const std::function<const BlockEvidence*(uint64_t block_id)>& evidence) {
+    const std::function<std::optional<BlockEvidence>(uint64_t block_id)>&
+        evidence) {
   std::map<std::string, MemoryDeviceState> by_name;
   for (const MemoryDevice& device : blocks.devices)
     by_name[device.name].device = device;

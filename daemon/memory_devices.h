@@ -3,6 +3,7 @@
 #define PINWATCH_DAEMON_MEMORY_DEVICES_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,11 +20,12 @@ void AddVirtioMem(const std::string& root,
                   const absl::StatusOr<std::vector<MemoryDevice>>& ranges,
                   MemoryBlocks& blocks);
 
-// What the last looks say of each device; `evidence` is null where a block has
-// none.
+// What the last looks say of each device; `evidence` has nothing where a
+// block has none.
 std::vector<MemoryDeviceState> StatesOf(
     const MemoryBlocks& blocks,
-    const std::function<const BlockEvidence*(uint64_t block_id)>& evidence);
+    const std::function<std::optional<BlockEvidence>(uint64_t block_id)>&
+        evidence);
 
 }  // namespace pinwatch
 

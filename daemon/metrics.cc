@@ -180,9 +180,7 @@ void ReadCmaPins(const Scrape& s, const Emit& emit) {
 
 void ReadSuspects(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
-  emit(std::ranges::count_if(s.snapshot.owners, [](const PinOwner& owner) {
-    return owner.growth.has_value();
-  }));
+  emit(s.snapshot.owners.nr_suspects());
 }
 
 void ReadGovernor(const Scrape& s, const Emit& emit) {

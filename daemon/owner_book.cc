@@ -27,31 +27,51 @@ bool IsSame(const OwnerReading& reading, const PinOwner& owner) {
 
 }  // namespace
 
+const OwnerPage* OwnerBook::PageOf(uint32_t id) const {
+  const size_t at = id / OwnerPage::kOwners;
+  const OwnerPage* page = at < slots_.size() ? slots_[at].page.get() : nullptr;
+  return page && page->Has(id) ? page : nullptr;
+}
+
+OwnerPage& OwnerBook::PageToChange(uint32_t id) {
+  const size_t at = id / OwnerPage::kOwners;
+  if (slots_.size() <= at) slots_.resize(at + 1);
+  Slot& slot = slots_[at];
+  if (!slot.page)
+    slot.page = std::make_shared<OwnerPage>(static_cast<uint32_t>(at));
+  else if (slot.is_listed)
+    slot.page = std::make_shared<OwnerPage>(*slot.page);
+  slot.is_listed = false;
+  list_is_old_ = true;
+  return *slot.page;
+}
+
 template <typename Change>
 void OwnerBook::Edit(uint32_t id, Change change) {
-  if (!Find(id)) return;
-  PinOwner owner = *by_id_[id];
-  change(owner);
-  by_id_[id] = std::make_shared<const PinOwner>(std::move(owner));
-  list_is_old_ = true;
+  std::optional<PinOwner> owner = Find(id);
+  if (!owner) return;
+  change(*owner);
+  PageToChange(id).Change(*owner);
 }
 
 std::vector<OwnerReading> OwnerBook::Update(
     std::vector<OwnerReading> readings) {
   std::vector<OwnerReading> unknown;
   for (OwnerReading& reading : readings) {
-    const PinOwner* known = Find(reading.index);
-    if (known && IsSame(reading, *known))
-      Edit(reading.index, [&](PinOwner& owner) { TakeCounts(reading, owner); });
-    else
+    std::optional<PinOwner> owner = Find(reading.index);
+    if (!owner || !IsSame(reading, *owner)) {
       unknown.push_back(std::move(reading));
+      continue;
+    }
+    TakeCounts(reading, *owner);
+    PageToChange(reading.index).Change(*owner);
   }
   return unknown;
 }
 
 // Most owners have a stack in common with others.
 void OwnerBook::Share(Shared<CallStack>& stack) {
-  if (stack) stack = *stacks_.insert(stack).first;
+  if (stack) stack = stacks_.Take(*stack);
 }
 
 void OwnerBook::Add(const OwnerReading& reading, PinOwner identity) {
@@ -60,27 +80,28 @@ void OwnerBook::Add(const OwnerReading& reading, PinOwner identity) {
   Share(identity.user_stack);
   identity.process.pid = reading.pid;
   identity.process.start_boottime_ns = reading.start_boottime_ns;
-  if (by_id_.size() <= reading.index) by_id_.resize(reading.index + 1);
   ended_.erase(reading.index);
   if (identity.process.ended) ended_.insert(reading.index);
-  by_id_[reading.index] = std::make_shared<const PinOwner>(std::move(identity));
-  list_is_old_ = true;
+  PageToChange(reading.index)
+      .Set(identity, names_.Take(NamesOf(identity)),
+           origins_.Take(OriginOf(identity)));
   ++version_;
 }
 
 void OwnerBook::Forget(const std::vector<uint32_t>& ids) {
   for (const uint32_t id : ids) {
-    if (!Find(id)) continue;
-    by_id_[id].reset();
+    if (!Has(id)) continue;
+    PageToChange(id).Erase(id);
     ended_.erase(id);
-    list_is_old_ = true;
     ++version_;
   }
-  std::erase_if(stacks_, [](const auto& stack) { return !stack.has_copies(); });
+  names_.DropUnused();
+  origins_.DropUnused();
+  stacks_.DropUnused();
 }
 
 void OwnerBook::SetEnded(uint32_t id) {
-  if (!Find(id)) return;
+  if (!Has(id)) return;
   Edit(id, [](PinOwner& owner) { owner.process.ended = true; });
   ended_.insert(id);
   ++version_;
@@ -97,43 +118,70 @@ void OwnerBook::SetViaEnded(uint32_t id) {
 
 std::vector<uint32_t> OwnerBook::SetHoldings(Held held) {
   std::vector<uint32_t> changed;
-  auto next = held.begin();
-  for (uint32_t id = 0; id < by_id_.size(); ++id) {
-    if (!by_id_[id]) continue;
-    while (next != held.end() && next->first < id) ++next;
-    std::vector<PinHolding> holdings;
-    if (next != held.end() && next->first == id)
-      holdings = std::move(next->second);
-    if (holdings == by_id_[id]->holdings) continue;
-    Edit(id, [&](PinOwner& owner) { owner.holdings = std::move(holdings); });
+  const auto set = [&](uint32_t id, std::vector<PinHolding> holdings) {
+    std::optional<PinOwner> owner = Find(id);
+    if (!owner || owner->holdings == holdings) return;
+    owner->holdings = std::move(holdings);
+    PageToChange(id).Change(*owner);
     changed.push_back(id);
+  };
+  auto next = held.begin();
+  for (uint32_t id = 0; id < slots_.size() * OwnerPage::kOwners; ++id) {
+    while (next != held.end() && next->first < id) ++next;
+    if (next != held.end() && next->first == id)
+      set(id, std::move(next->second));
+    else if (const OwnerPage* page = PageOf(id); page && page->Holds(id))
+      set(id, {});
   }
   return changed;
 }
 
 void OwnerBook::SetGrowth(uint32_t id, const std::optional<PinGrowth>& growth) {
-  const PinOwner* owner = Find(id);
+  const std::optional<PinOwner> owner = Find(id);
   if (owner && owner->growth != growth)
     Edit(id, [&](PinOwner& changed) { changed.growth = growth; });
 }
 
 OwnerState OwnerBook::StateOf(uint32_t id) const {
-  const PinOwner* owner = Find(id);
-  if (!owner) return OwnerState::kUnknown;
-  return owner->process.ended ? OwnerState::kEnded : OwnerState::kAlive;
+  const OwnerPage* page = PageOf(id);
+  if (!page) return OwnerState::kUnknown;
+  return page->HasEnded(id) ? OwnerState::kEnded : OwnerState::kAlive;
 }
 
-const PinOwner* OwnerBook::Find(uint32_t id) const {
-  return id < by_id_.size() ? by_id_[id].get() : nullptr;
+std::optional<bool> OwnerBook::IsLongTerm(uint32_t id) const {
+  if (const OwnerPage* page = PageOf(id)) return page->IsLongTerm(id);
+  return std::nullopt;
+}
+
+std::optional<OwnerSpan> OwnerBook::SpanOf(uint32_t id) const {
+  if (const OwnerPage* page = PageOf(id)) return page->SpanOf(id);
+  return std::nullopt;
+}
+
+std::optional<PinOwner> OwnerBook::Find(uint32_t id) const {
+  if (const OwnerPage* page = PageOf(id)) return page->Get(id);
+  return std::nullopt;
+}
+
+size_t OwnerBook::nr_holding_processes() const {
+  std::vector<uint32_t> pids;
+  for (auto owner = owners().begin(); owner != owners().end(); ++owner)
+    if (owner.page().Holds(owner.id()))
+      pids.push_back(owner.page().SpanOf(owner.id()).pid);
+  std::ranges::sort(pids);
+  const auto repeated = std::ranges::unique(pids);
+  return pids.size() - repeated.size();
 }
 
 const OwnerList& OwnerBook::owners() const {
   if (!std::exchange(list_is_old_, false)) return list_;
-  auto owners = std::make_shared<OwnerList::Owners>();
-  owners->reserve(list_.size() + 1);
-  std::ranges::copy_if(by_id_, std::back_inserter(*owners),
-                       [](const auto& owner) { return owner != nullptr; });
-  list_ = OwnerList(std::move(owners));
+  OwnerList::Pages pages;
+  pages.reserve(slots_.size());
+  for (Slot& slot : slots_) {
+    slot.is_listed = true;
+    if (slot.page && slot.page->size()) pages.push_back(slot.page);
+  }
+  list_ = OwnerList(std::move(pages));
   return list_;
 }
 

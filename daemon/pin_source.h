@@ -35,8 +35,9 @@ struct ClaimOptions {
   std::string boot_id;  // of this boot
 };
 
-// What an owner takes of the kernel's memory and of the daemon's, about: its
-// place in four tables, and its names and stacks.
+// What an owner takes of the kernel's memory and of the daemon's, at most
+// about: its place in four tables, what the daemon has told of it, and names
+// and stacks that no other owner has.
 constexpr uint64_t kBytesAnOwner = 2048;
 
 // The programs that record claims on pinned pages, and their maps.

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <compare>
 #include <cstdint>
-#include <initializer_list>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "bpf/events.h"
+#include "daemon/owner_list.h"
 
 namespace pinwatch {
 
@@ -49,6 +50,11 @@ class Shared {
   bool operator==(const Shared& other) const {
     return value_ == other.value_ ||
            (value_ && other.value_ && *value_ == *other.value_);
+  }
+  std::strong_ordering operator<=>(const Shared& other) const {
+    if (value_ == other.value_) return std::strong_ordering::equal;
+    if (!value_ || !other.value_) return !!value_ <=> !!other.value_;
+    return *value_ <=> *other.value_;
   }
 
  private:
@@ -285,77 +291,6 @@ struct PinOwner {
   std::optional<PinGrowth> growth;   // set while it is a suspected leak
 
   bool operator==(const PinOwner&) const = default;
-};
-
-// Owners by id. They never change: lists share those that are the same in both.
-class OwnerList {
- public:
-  using Owners = std::vector<std::shared_ptr<const PinOwner>>;
-
-  class Iterator {
-   public:
-    using iterator_category = std::random_access_iterator_tag;
-    using value_type = PinOwner;
-    using difference_type = std::ptrdiff_t;
-    using pointer = const PinOwner*;
-    using reference = const PinOwner&;
-
-    Iterator() = default;
-    explicit Iterator(Owners::const_iterator at) : at_(at) {}
-
-    reference operator*() const { return **at_; }
-    pointer operator->() const { return at_->get(); }
-    reference operator[](difference_type n) const { return *at_[n]; }
-    Iterator& operator++() { return *this += 1; }
-    Iterator& operator--() { return *this += -1; }
-    Iterator operator++(int) { return Iterator(at_++); }
-    Iterator operator--(int) { return Iterator(at_--); }
-    Iterator& operator+=(difference_type n) {
-      at_ += n;
-      return *this;
-    }
-    Iterator& operator-=(difference_type n) { return *this += -n; }
-    Iterator operator+(difference_type n) const { return Iterator(at_ + n); }
-    Iterator operator-(difference_type n) const { return Iterator(at_ - n); }
-    friend Iterator operator+(difference_type n, const Iterator& i) {
-      return i + n;
-    }
-    difference_type operator-(const Iterator& other) const {
-      return at_ - other.at_;
-    }
-    auto operator<=>(const Iterator&) const = default;
-
-   private:
-    Owners::const_iterator at_;
-  };
-  using value_type = PinOwner;
-  using const_reference = const PinOwner&;
-  using iterator = Iterator;
-  using const_iterator = Iterator;
-
-  OwnerList() = default;
-  OwnerList(std::initializer_list<PinOwner> owners) {
-    auto list = std::make_shared<Owners>();
-    for (const PinOwner& owner : owners)
-      list->push_back(std::make_shared<const PinOwner>(owner));
-    owners_ = std::move(list);
-  }
-  explicit OwnerList(std::shared_ptr<const Owners> owners)
-      : owners_(std::move(owners)) {}
-
-  Iterator begin() const { return Iterator(all().begin()); }
-  Iterator end() const { return Iterator(all().end()); }
-  size_t size() const { return all().size(); }
-  bool empty() const { return all().empty(); }
-  const PinOwner& operator[](size_t at) const { return *all()[at]; }
-  void clear() { owners_.reset(); }
-
-  const Owners& all() const { return owners_ ? *owners_ : kNone; }
-
- private:
-  static inline const Owners kNone;
-
-  std::shared_ptr<const Owners> owners_;
 };
 
 // Pages of one zone that a process may hold though it did not claim them.

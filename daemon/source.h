@@ -53,6 +53,10 @@ class CellsOfBlock {
   auto begin() const { return cells_.begin(); }
   auto end() const { return cells_.end(); }
 
+  // The cells as they are kept: see packed.h.
+  const auto& all() const { return cells_; }
+  auto& all() { return cells_; }
+
  private:
   std::vector<std::pair<size_t, census_cell>> cells_;
 };

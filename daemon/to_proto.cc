@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/blocking.h"
 #include "daemon/names.h"
+#include "daemon/owner_page.h"
 #include "daemon/utf8.h"
 
 namespace pinwatch {
@@ -694,8 +695,9 @@ v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot,
     for (const BlockingPage& page : attempt.blockers)
       named.insert(page.owners.begin(), page.owners.end());
   }
-  for (const PinOwner& owner : snapshot.owners)
-    if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
+  for (const uint32_t id : named)
+    if (const auto owner = snapshot.owners.Find(id))
+      *out.add_owners() = ToProto(*owner);
   return out;
 }
 
@@ -717,8 +719,9 @@ v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
     *out.add_failures() = ToProto(failure);
     named.insert(failure.page.owners.begin(), failure.page.owners.end());
   }
-  for (const PinOwner& owner : snapshot.owners)
-    if (named.count(owner.id)) *out.add_owners() = ToProto(owner);
+  for (const uint32_t id : named)
+    if (const auto owner = snapshot.owners.Find(id))
+      *out.add_owners() = ToProto(*owner);
   return out;
 }
 
@@ -729,10 +732,9 @@ v1::ListOwnersResponse ToOwnersProto(const Snapshot& snapshot,
   Convert(snapshot.attributions, out.mutable_attributions());
   if (snapshot.claims) *out.mutable_claims() = ToProto(*snapshot.claims);
   if (first_id == 0) Convert(snapshot.inferred, out.mutable_inferred());
-  auto owner =
-      std::ranges::lower_bound(snapshot.owners, first_id, {}, &PinOwner::id);
-  for (; owner != snapshot.owners.end(); ++owner) {
-    if (holding && owner->holdings.empty()) continue;
+  for (auto owner = snapshot.owners.From(first_id);
+       owner != snapshot.owners.end(); ++owner) {
+    if (holding && !owner.page().Holds(owner.id())) continue;
     if (static_cast<size_t>(out.owners_size()) == size) {
       out.set_next_page_token(std::to_string(out.owners().rbegin()->id()));
       break;

@@ -4,58 +4,68 @@
 #include <algorithm>
 #include <utility>
 
+#include "daemon/packed.h"
 #include "daemon/removability.h"
 
 namespace pinwatch {
 
+template <typename Archive, Of<BlockEvidence> T>
+void Fields(Archive& archive, T& evidence) {
+  auto& [free, movable, hugetlb, long_term_pins, short_term_pins,
+         unclaimed_pins, plain_references, kernel, reserved, offline, poisoned,
+         unstable] = evidence;
+  archive(free, movable, hugetlb, long_term_pins, short_term_pins,
+          unclaimed_pins, plain_references, kernel, reserved, offline, poisoned,
+          unstable);
+}
+
 void VerdictBook::SetBlocks(const std::vector<MemoryBlock>& blocks) {
   blocks_.clear();
+  kinds_.clear();
   totals_.clear();
-  for (const MemoryBlock& block : blocks) blocks_.emplace(block.id, block);
-  std::erase_if(evidence_, [&](const auto& known) {
-    const auto block = blocks_.find(known.first);
-    return block == blocks_.end() || block->second.state == "offline";
-  });
-  for (const auto& [id, block] : blocks_) Count(block);
+  for (const MemoryBlock& block : blocks)
+    blocks_.emplace(
+        block.id,
+        &kinds_.try_emplace({block.nid, block.zone, block.state}, block)
+             .first->second);
+  for (auto known = evidence_.begin(); known != evidence_.end();) {
+    const auto block = blocks_.find(known->first);
+    if (block == blocks_.end() || block->second->state == "offline")
+      known = evidence_.erase(known);
+    else
+      ++known;
+  }
+  for (const auto& [id, kind] : blocks_) Count(*kind, Find(id), 1);
 }
 
 void VerdictBook::SetEvidence(uint64_t block_id,
-                              std::optional<BlockEvidence> evidence) {
+                              const std::optional<BlockEvidence>& evidence) {
   const auto block = blocks_.find(block_id);
-  if (block != blocks_.end()) Uncount(block->second);
+  if (block != blocks_.end()) Count(*block->second, Find(block_id), -1);
   if (evidence)
-    evidence_.insert_or_assign(block_id, *evidence);
+    evidence_.insert_or_assign(block_id, Pack(*evidence));
   else
     evidence_.erase(block_id);
-  if (block != blocks_.end()) Count(block->second);
+  if (block != blocks_.end()) Count(*block->second, evidence, 1);
 }
 
-const BlockEvidence* VerdictBook::Find(uint64_t block_id) const {
+std::optional<BlockEvidence> VerdictBook::Find(uint64_t block_id) const {
   const auto evidence = evidence_.find(block_id);
-  return evidence == evidence_.end() ? nullptr : &evidence->second;
+  if (evidence == evidence_.end()) return std::nullopt;
+  return Unpack<BlockEvidence>(evidence->second);
 }
 
-VerdictBook::Totals& VerdictBook::TotalsOf(const MemoryBlock& block) {
-  return totals_[{block.nid, block.zone,
-                  VerdictOf(block, Find(block.id), moves_long_term_pins_)}];
-}
-
-void VerdictBook::Count(const MemoryBlock& block) {
-  Totals& totals = TotalsOf(block);
-  ++totals.blocks;
-  if (const BlockEvidence* evidence = Find(block.id)) {
-    totals.free_pages += evidence->free;
-    totals.pages_to_move += evidence->to_move();
-  }
-}
-
-void VerdictBook::Uncount(const MemoryBlock& block) {
-  Totals& totals = TotalsOf(block);
-  --totals.blocks;
-  if (const BlockEvidence* evidence = Find(block.id)) {
-    totals.free_pages -= evidence->free;
-    totals.pages_to_move -= evidence->to_move();
-  }
+void VerdictBook::Count(const MemoryBlock& kind,
+                        const std::optional<BlockEvidence>& evidence,
+                        int blocks) {
+  Totals& totals = totals_[{
+      kind.nid, kind.zone,
+      VerdictOf(kind, evidence ? &*evidence : nullptr, moves_long_term_pins_)}];
+  const auto times = static_cast<uint64_t>(blocks);  // -1 takes away
+  totals.blocks += times;
+  if (!evidence) return;
+  totals.free_pages += times * evidence->free;
+  totals.pages_to_move += times * evidence->to_move();
 }
 
 std::vector<VerdictCount> VerdictBook::counts() const {

@@ -29,7 +29,9 @@ constexpr unsigned kSettleSeconds = 65;
 constexpr int64_t kOld = 1'000'000'000;  // monotonic ns of all that happened
 
 // A kernel under which every owner holds one page; its block is told by its
-// index.
+// index. Unlike most of a real host, none of them lets go and none has ended;
+// and all bear one name, are of one unit and pin at one place, which the daemon
+// keeps once for all of them.
 class IdleHost : public Source {
  public:
   IdleHost(uint32_t blocks, uint32_t owners)

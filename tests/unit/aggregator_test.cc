@@ -598,7 +598,8 @@ TEST_F(ClaimedTest, WhatDoesNotChangeIsSharedByTheSnapshots) {
   EXPECT_EQ(first.pin_kinds.at(0).long_term_older[1], 0u);
   // Ages go on all the same.
   EXPECT_EQ(aggregator_.Build(At(14)).pin_kinds.at(0).long_term_older[1], 23u);
-  EXPECT_EQ(&aggregator_.Build(At(15)).owners[0], &same.owners[0]);
+  EXPECT_EQ(aggregator_.Build(At(15)).owners.pages()[0],
+            same.owners.pages()[0]);
   aggregator_.ForgetOwners({1});
   const Snapshot later = aggregator_.Build(At(16));
   EXPECT_TRUE(later.owners.empty());

@@ -662,14 +662,13 @@ TEST_F(CommandTest, TopAsksForAllPagesOfHolders) {
   snapshot_.facts = {{.name = "claims", .observable = true}};
   snapshot_.attributions = {
       {.zone = "Normal", .certainty = Certainty::kHeld, .pins = {1007, 1007}}};
-  auto owners = std::make_shared<OwnerList::Owners>();
+  std::vector<PinOwner> owners;
   for (uint32_t id = 1; id <= 1007; ++id)
-    owners->push_back(std::make_shared<const PinOwner>(
-        PinOwner{.id = id,
-                 .process = {.pid = id, .comm = "holder"},
-                 .holdings = {{.zone = "Normal", .pins = {1, 1}}}}));
-  owners->push_back(std::make_shared<const PinOwner>(PinOwner{.id = 2000}));
-  snapshot_.owners = OwnerList(std::move(owners));
+    owners.push_back({.id = id,
+                      .process = {.pid = id, .comm = "holder"},
+                      .holdings = {{.zone = "Normal", .pins = {1, 1}}}});
+  owners.push_back({.id = 2000});
+  snapshot_.owners = OwnerList(owners);
   Serve();
   EXPECT_EQ(Run({"--socket", path_.c_str(), "top"}), 0) << err_.str();
   EXPECT_THAT(out_.str(), HasSubstr("and 987 more with 987 pages"));

@@ -62,7 +62,7 @@ TEST(Looks, OfBlocksThatHaveGoneAreForgotten) {
   looks.Set(Look(1, 10, 23));
   looks.Set(Look(2, 5, 7, 3));
   looks.SetBlocks({{1, 0}});
-  EXPECT_EQ(looks.Find(2), nullptr);
+  EXPECT_FALSE(looks.Find(2));
   EXPECT_EQ(looks.totals().size(), 1u);
   EXPECT_THAT(looks.with_pins(), ElementsAre(1));
   EXPECT_THAT(looks.UnseenSince(100), ElementsAre(1));
@@ -87,7 +87,7 @@ TEST(Looks, AreKeptOfBlocksThatAreNotListedYet) {
   looks.Set(Look(1, 10, 23));
   EXPECT_THAT(looks.UnseenSince(100), IsEmpty());
   EXPECT_EQ(looks.LongestUnseen(), std::nullopt);
-  ASSERT_NE(looks.Find(1), nullptr);
+  ASSERT_TRUE(looks.Find(1));
   looks.SetBlocks({{1, 0}});
   EXPECT_THAT(looks.UnseenSince(100), ElementsAre(1));
 }

@@ -67,7 +67,7 @@ TEST(MemoryDevices, WhatIsPluggedIsWhatIsNotOfflineInItsBlocks) {
       {7, {}}, {8, {.offline = 16384}}, {9, {}}};
   const auto find = [&](uint64_t id) {
     const auto at = seen.find(id);
-    return at == seen.end() ? nullptr : &at->second;
+    return at == seen.end() ? std::nullopt : std::optional(at->second);
   };
   std::vector<MemoryDeviceState> states = StatesOf(blocks, find);
   ASSERT_THAT(states, SizeIs(2));

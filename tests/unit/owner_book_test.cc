@@ -33,7 +33,7 @@ TEST(OwnerBook, AsksOnceWhoANewOwnerIs) {
   ASSERT_EQ(unknown.size(), 1u);
   book.Add(unknown[0], {.process = {.comm = "holder"}});
   EXPECT_THAT(book.Update({Reading(1, 42)}), IsEmpty());
-  const PinOwner& owner = *book.Find(1);
+  const PinOwner owner = *book.Find(1);
   EXPECT_EQ(owner.process.pid, 42u);
   EXPECT_EQ(owner.process.start_boottime_ns, 42'000u);
   EXPECT_EQ(owner.process.comm, "holder");
@@ -51,14 +51,15 @@ TEST(OwnerBook, BringsTheCountsOfAnOwnerUpToDate) {
 
 TEST(OwnerBook, AReadingChangesOnlyThoseThatAreInIt) {
   OwnerBook book;
-  AddNew(book, {Reading(1, 42), Reading(2, 43)});
+  AddNew(book, {Reading(1, 42), Reading(2, 43), Reading(3000, 44)});
   const OwnerList before = book.owners();
-  book.Update({Reading(2, 43, 7)});
-  EXPECT_EQ(before[1].calls, 1u);
-  EXPECT_EQ(book.owners()[1].calls, 7u);
-  // The other is the very same.
-  EXPECT_EQ(book.owners().all()[0], before.all()[0]);
-  EXPECT_EQ(&book.owners().all(), &book.owners().all());
+  book.Update({Reading(3000, 44, 7)});
+  EXPECT_EQ(before[2].calls, 1u);
+  EXPECT_EQ(book.owners()[2].calls, 7u);
+  // The others are the very same.
+  EXPECT_NE(book.owners().pages()[0], nullptr);
+  EXPECT_EQ(book.owners().pages()[0], before.pages()[0]);
+  EXPECT_EQ(&book.owners().pages(), &book.owners().pages());
 }
 
 TEST(OwnerBook, OwnersWithTheSameStackShareIt) {

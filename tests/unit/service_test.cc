@@ -393,10 +393,9 @@ TEST_F(ServiceTest, AttemptsNameTheOwnersOfTheirBlockers) {
 
 TEST_F(ServiceTest, OwnersComeInPagesById) {
   Snapshot snapshot = *SomeSnapshot(1);
-  auto owners = std::make_shared<OwnerList::Owners>();
-  for (uint32_t id = 2; id <= 2 * 1007; id += 2)
-    owners->push_back(std::make_shared<const PinOwner>(PinOwner{.id = id}));
-  snapshot.owners = OwnerList(std::move(owners));
+  std::vector<PinOwner> owners;
+  for (uint32_t id = 2; id <= 2 * 1007; id += 2) owners.push_back({.id = id});
+  snapshot.owners = OwnerList(owners);
   snapshot.attributions = {{.zone = "Normal", .pins = {23, 23}}};
   snapshot.claims = ClaimTotals{.owners = 1007};
   published_.Set(std::make_shared<const Snapshot>(snapshot));

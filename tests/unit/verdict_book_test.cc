@@ -47,7 +47,7 @@ TEST(VerdictBook, ALaterLookTakesThePlaceOfTheOneBefore) {
   EXPECT_EQ(book.free_pages(), 723u);
   book.SetEvidence(1, std::nullopt);
   EXPECT_EQ(book.free_pages(), 700u);
-  EXPECT_EQ(book.Find(1), nullptr);
+  EXPECT_FALSE(book.Find(1));
 }
 
 TEST(VerdictBook, ALookAtABlockThatIsListedLaterCounts) {
@@ -67,7 +67,7 @@ TEST(VerdictBook, WhatWentOfflineIsForgottenAndNotRemovableAnyMore) {
               ElementsAre(RemovableMemory{0, kBlockBytes}));
   book.SetBlocks({Block(1, "offline")});
   EXPECT_THAT(book.Removable(kBlockBytes), ElementsAre(RemovableMemory{0, 0}));
-  EXPECT_EQ(book.Find(1), nullptr);
+  EXPECT_FALSE(book.Find(1));
 }
 
 // Each of 24 blocks holds 3/4 of its pages: what six hold fills the others.

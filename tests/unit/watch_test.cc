@@ -62,11 +62,10 @@ class WatchTest : public testing::Test {
   }
 
   void AddLargeOwners() {
-    auto owners = std::make_shared<OwnerList::Owners>();
+    std::vector<PinOwner> owners;
     for (uint32_t id = 0; id < 3000; ++id)
-      owners->push_back(std::make_shared<const PinOwner>(
-          PinOwner{.id = id, .door = std::string(1000, 'x')}));
-    snapshot_.owners = OwnerList(std::move(owners));
+      owners.push_back({.id = id, .door = std::string(1000, 'x')});
+    snapshot_.owners = OwnerList(owners);
   }
 
   const TempTree tree_;
