@@ -30,8 +30,8 @@ constexpr int64_t kOld = 1'000'000'000;  // monotonic ns of all that happened
 
 // A kernel under which every owner holds one page; its block is told by its
 // index. Unlike most of a real host, none of them lets go and none has ended;
-// and all bear one name, are of one unit and pin at one place, which the daemon
-// keeps once for all of them.
+// and all bear one name and pin at one place, which the daemon keeps once for
+// all of them, as it does the units.
 class IdleHost : public Source {
  public:
   IdleHost(uint32_t blocks, uint32_t owners)
@@ -138,7 +138,8 @@ void Write(const std::filesystem::path& path, const std::string& text) {
 }
 
 // What of /proc and /sys the loop reads.
-void WriteTree(const std::string& root, uint32_t blocks, uint32_t owners) {
+void WriteTree(const std::string& root, uint32_t blocks, uint32_t owners,
+               uint32_t units) {
   const std::filesystem::path sysfs = root + "/sys/devices/system/memory";
   Write(root + "/proc/zoneinfo", "Node 0, zone   Normal\n        spanned  " +
                                      std::to_string(blocks * kBlockPages) +
@@ -157,7 +158,8 @@ void WriteTree(const std::string& root, uint32_t blocks, uint32_t owners) {
           pid +
               " (idle) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 100 "
               "4096 1\n");
-    Write(process / "cgroup", "0::/system.slice/idle.service\n");
+    Write(process / "cgroup",
+          "0::/system.slice/idle" + std::to_string(i % units) + ".service\n");
   }
 }
 
@@ -200,7 +202,7 @@ nlohmann::ordered_json AnswerTimes(Loop& loop, uint32_t blocks) {
           {"plan", AnswerMs<OfflinePlan>([&](PlanAnswer answer) {
              loop.AskForOfflinePlan(
                  {.bytes = uint64_t{blocks} * kBlockPages * 4096,
-                  .stopped = StoppedHolder{.unit = "idle.service"}},
+                  .stopped = StoppedHolder{.unit = "idle0.service"}},
                  std::move(answer));
            })},
           {"explain", AnswerMs<BlockReport>([&](BlockAnswer answer) {
@@ -208,13 +210,13 @@ nlohmann::ordered_json AnswerTimes(Loop& loop, uint32_t blocks) {
            })}};
 }
 
-int Measure(uint32_t blocks, uint32_t owners, int seconds) {
+int Measure(uint32_t blocks, uint32_t owners, uint32_t units, int seconds) {
   std::string root = "/dev/shm/idle-host-XXXXXX";
   if (!mkdtemp(root.data())) {
     std::perror("idle-host: make a directory in /dev/shm");
     return 1;
   }
-  WriteTree(root, blocks, owners);
+  WriteTree(root, blocks, owners, units);
   Published<Snapshot> published;
   IdleHost source(blocks, owners);
   Loop loop({.root = root}, &source,
@@ -248,11 +250,14 @@ int Measure(uint32_t blocks, uint32_t owners, int seconds) {
 int main(int argc, char** argv) {
   CLI::App app("Runs the daemon's loop on a host that does nothing.",
                "idle-host");
-  uint32_t blocks = 16384, owners = 100'000;
+  uint32_t blocks = 16384, owners = 100'000, units = 1;
   int seconds = 20;
   app.add_option("--blocks", blocks)->capture_default_str();
   app.add_option("--owners", owners)->capture_default_str();
+  app.add_option("--units", units, "that the owners are of")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--seconds", seconds)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  return pinwatch::Measure(blocks, owners, seconds);
+  return pinwatch::Measure(blocks, owners, units, seconds);
 }
