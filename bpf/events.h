@@ -386,7 +386,7 @@ ASSERT_LAYOUT(struct pipe_page, 40);
 /* Those who took plain references last, by the low bits of the pfn: 768 KiB. */
 #define PINWATCH_TAKEN_REFERENCES 16384
 
-/* Pages of a call that are noted; as much as a bio takes. */
+/* Pages of a call that are noted: as many as a bio takes. */
 #define PINWATCH_REFERENCES_A_CALL 256
 
 struct taken_reference {

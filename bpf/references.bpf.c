@@ -17,8 +17,8 @@ char LICENSE[] SEC("license") = "GPL";
 /* By the low bits of the pfn: who came last. */
 struct taken_reference taken_references[PINWATCH_TAKEN_REFERENCES];
 
-/* Pages of calls with more than are looked at. */
-__u64 references_left_out;
+/* When a call was last not noted to its end: who came before need not be the last. */
+__u64 references_left_out_ns;
 
 /*
  * Notes the page at that address. A slot is void while it is written, so that
@@ -65,6 +65,6 @@ int references__fexit(__u64 *ctx)
 		note_reference(page);
 	}
 	if (returned > PINWATCH_REFERENCES_A_CALL)
-		__sync_fetch_and_add(&references_left_out, returned - PINWATCH_REFERENCES_A_CALL);
+		references_left_out_ns = bpf_ktime_get_ns();
 	return 0;
 }

@@ -310,7 +310,7 @@ absl::StatusOr<PipeReading> BpfSource::FindInPipes(
   return pipes_->Find(pfns);
 }
 
-absl::StatusOr<TakerReading> BpfSource::FindTakers(
+absl::StatusOr<std::vector<ReferenceTaker>> BpfSource::FindTakers(
     const std::vector<uint64_t>& pfns, Timestamp now) {
   if (!references_)
     return absl::UnavailableError("who takes references is not followed");

@@ -47,8 +47,8 @@ class BpfSource : public Source {
   absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
-  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>& pfns,
-                                          Timestamp now) override;
+  absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
+      const std::vector<uint64_t>& pfns, Timestamp now) override;
 
   absl::StatusOr<std::vector<page_facts>> ReadPages(
       const std::vector<uint64_t>& pfns) override;

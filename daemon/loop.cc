@@ -375,9 +375,9 @@ FoundReferences Loop::FindReferences(const std::vector<uint64_t>& pfns) {
       found.pipes_searched = reading->complete;
       return absl::OkStatus();
     });
-  const absl::StatusOr<TakerReading> taken = source_->FindTakers(pfns, Now());
-  if (!taken.ok()) return found;  // a fact tells why
-  for (const ReferenceTaker& taker : taken->takers)
+  const auto takers = source_->FindTakers(pfns, Now());
+  if (!takers.ok()) return found;  // a fact tells why
+  for (const ReferenceTaker& taker : *takers)
     found.taken_by.emplace(
         taker.pfn, TakenBy{.process = resolver_.Find(
                                taker.pid, taker.start_boottime_ns, taker.comm),

@@ -3,6 +3,7 @@
 
 #include <bpf/libbpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -46,33 +47,36 @@ absl::StatusOr<std::unique_ptr<ReferenceSource>> ReferenceSource::Open(
 }
 
 int ReferenceSource::Attach() {
+  std::ranges::fill(programs_->bss->taken_references, taken_reference{});
   return references_bpf__attach(programs_.get());
 }
 
 void ReferenceSource::Detach() { references_bpf__detach(programs_.get()); }
 
-TakerReading ReferenceSource::Find(const std::vector<uint64_t>& pfns,
-                                   Timestamp now) const {
-  TakerReading reading;
-  reading.left_out =
-      __atomic_load_n(&programs_->bss->references_left_out, __ATOMIC_RELAXED);
+std::vector<ReferenceTaker> ReferenceSource::Find(
+    const std::vector<uint64_t>& pfns, Timestamp now) const {
+  std::vector<ReferenceTaker> takers;
   for (const uint64_t pfn : pfns) {
     const taken_reference& slot =
         programs_->bss->taken_references[pfn % PINWATCH_TAKEN_REFERENCES];
-    // A slot is void while it is written: one that is whole before and after
-    // it was read is one page's.
+    // A slot is void while it is written: what is one page's before and after
+    // it was read is that page's.
     if (__atomic_load_n(&slot.pfn, __ATOMIC_ACQUIRE) != pfn) continue;
     taken_reference taken;
     std::memcpy(&taken, &slot, sizeof(taken));
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&slot.pfn, __ATOMIC_RELAXED) != pfn) continue;
-    reading.takers.push_back({.pfn = pfn,
-                              .pid = taken.tgid,
-                              .start_boottime_ns = taken.start_ns,
-                              .comm = Comm(taken.comm),
-                              .taken = At(taken.taken_ns, now)});
+    if (__atomic_load_n(&slot.pfn, __ATOMIC_RELAXED) != pfn ||
+        taken.taken_ns <
+            __atomic_load_n(&programs_->bss->references_left_out_ns,
+                            __ATOMIC_RELAXED))
+      continue;
+    takers.push_back({.pfn = pfn,
+                      .pid = taken.tgid,
+                      .start_boottime_ns = taken.start_ns,
+                      .comm = Comm(taken.comm),
+                      .taken = At(taken.taken_ns, now)});
   }
-  return reading;
+  return takers;
 }
 
 }  // namespace pinwatch

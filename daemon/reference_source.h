@@ -25,9 +25,11 @@ class ReferenceSource {
   ~ReferenceSource();
 
   // See Source::FindTakers.
-  TakerReading Find(const std::vector<uint64_t>& pfns, Timestamp now) const;
+  std::vector<ReferenceTaker> Find(const std::vector<uint64_t>& pfns,
+                                   Timestamp now) const;
 
-  // Takes the program off, and puts it there again: 0 or -errno.
+  // Takes the program off, and puts it there again: 0 or -errno. What was noted
+  // before is forgotten: others may have come meanwhile.
   void Detach();
   int Attach();
 

@@ -241,11 +241,6 @@ struct ReferenceTaker {
   Timestamp taken;
 };
 
-struct TakerReading {
-  std::vector<ReferenceTaker> takers;  // the last one of each page
-  uint64_t left_out = 0;  // pages of calls too large to be noted, since start
-};
-
 // Where the daemon's figures come from: the kernel, or a recording of one.
 // Called by one thread.
 class Source {
@@ -285,7 +280,7 @@ class Source {
   // Who took plain references to the pages last, as far as the table of those
   // still has it. Unavailable when that is not followed. `now` places the
   // kernel's times.
-  virtual absl::StatusOr<TakerReading> FindTakers(
+  virtual absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
       const std::vector<uint64_t>& pfns, Timestamp now) = 0;
 
   // What the pages say of themselves, one each. Of one that cannot be read

@@ -69,9 +69,9 @@ class IdleHost : public Source {
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
     return absl::UnavailableError("");
   }
-  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>&,
-                                          Timestamp) override {
-    return TakerReading{};
+  absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
+      const std::vector<uint64_t>&, Timestamp) override {
+    return absl::UnavailableError("");
   }
 
   absl::StatusOr<std::vector<page_facts>> ReadPages(

@@ -63,8 +63,8 @@ class FakeSource : public Source {
     return absl::UnavailableError("");
   }
 
-  absl::StatusOr<TakerReading> FindTakers(const std::vector<uint64_t>&,
-                                          Timestamp) override {
+  absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
+      const std::vector<uint64_t>&, Timestamp) override {
     return absl::UnavailableError("not followed");
   }
 
