@@ -169,8 +169,9 @@ size_t OwnerBook::nr_holding_processes() const {
     if (owner.page().Holds(owner.id()))
       pids.push_back(owner.page().SpanOf(owner.id()).pid);
   std::ranges::sort(pids);
-  const auto repeated = std::ranges::unique(pids);
-  return pids.size() - repeated.size();
+  // Not std::ranges::unique: clang 14 cannot read what g++ 12 has it return.
+  return static_cast<size_t>(std::unique(pids.begin(), pids.end()) -
+                             pids.begin());
 }
 
 const OwnerList& OwnerBook::owners() const {

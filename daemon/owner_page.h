@@ -22,6 +22,8 @@ struct ProcessNames {
   std::string cgroup;
   std::string unit;
 
+  // clang-tidy 14 takes the 0 that this compares with for a pointer.
+  // NOLINTNEXTLINE(modernize-use-nullptr)
   auto operator<=>(const ProcessNames&) const = default;
 };
 
@@ -34,6 +36,7 @@ struct PinOrigin {
   Shared<CallStack> kernel_stack;
   Shared<CallStack> user_stack;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): as above
   auto operator<=>(const PinOrigin&) const = default;
 };
 
