@@ -551,7 +551,7 @@ __noinline int tell_page(__u32 at)
 	if (at >= PINWATCH_ASKED_PAGES)
 		return 0;
 	if (!read_page_facts(asked_pfns[at], &facts))
-		facts = (struct page_facts){};
+		facts = (struct page_facts){.mapcount = -1};
 	asked_pages[at] = facts;
 	return 0;
 }

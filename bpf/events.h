@@ -390,14 +390,24 @@ ASSERT_LAYOUT(struct pipe_page, 40);
 #define PINWATCH_REFERENCES_A_CALL 256
 
 struct taken_reference {
-	__u64 pfn;	/* of the page, or its folio's head; 0: nothing, or it is being written */
+	__u64 pfn;	/* of the page, or its folio's head */
 	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
 	__u64 taken_ns; /* CLOCK_MONOTONIC */
 	__u32 tgid;
-	__u32 unused;
+	__u32 check;   /* see check_of(): of another value the rest is void */
 	char comm[16]; /* of the process: hostile text */
 };
 ASSERT_LAYOUT(struct taken_reference, 48);
+
+static inline __u32 check_of(const struct taken_reference *taken)
+{
+	const __u64 *comm = (const __u64 *)taken->comm;
+	__u64 all = taken->pfn * 3 ^ taken->start_ns * 5 ^ taken->taken_ns * 7 ^ comm[0] * 11 ^
+		    comm[1] * 13 ^ taken->tgid;
+
+	/* 0 is that of a slot that nobody has written. */
+	return (__u32)(all ^ all >> 32) | 1;
+}
 
 /*
  * Claims. One word says that an owner took a pin on a page, and when: the
@@ -455,6 +465,7 @@ enum pin_door {
 	DOOR_PIN_USER_PAGES_REMOTE,
 	DOOR_PIN_USER_PAGES_UNLOCKED,
 	DOOR_MEMFD_PIN_FOLIOS,
+	DOOR_FREE, /* no program uses it any more */
 	DOOR_PIN_USER_PAGES_LOCKED,
 	DOOR_PIN_USER_PAGES_FAST_ONLY,
 	NR_PIN_DOORS,

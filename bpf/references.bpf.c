@@ -21,28 +21,29 @@ struct taken_reference taken_references[PINWATCH_TAKEN_REFERENCES];
 __u64 references_left_out_ns;
 
 /*
- * Notes the page at that address. A slot is void while it is written, so that
- * nobody is taken for another.
+ * Notes the page at that address. Two who write the same slot at once, even one
+ * who interrupts the other, leave one that its check gives away.
  */
 __noinline int note_reference(__u64 page)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct taken_reference *slot;
 	const __u64 vmemmap = vmemmap_start();
+	struct taken_reference taken = {
+		.pfn = (page - vmemmap) / STRUCT_PAGE,
+		.taken_ns = bpf_ktime_get_ns(),
+		.tgid = bpf_get_current_pid_tgid() >> 32,
+	};
 	struct task_struct *leader = 0;
-	__u64 pfn = (page - vmemmap) / STRUCT_PAGE, word = 0;
+	__u64 word = 0;
 
 	bpf_probe_read_kernel(&word, sizeof(word), (char *)page + compound_head_offset());
 	if (word & 1)
-		pfn = head_pfn_by(vmemmap, pfn, word);
-	slot = &taken_references[pfn & (PINWATCH_TAKEN_REFERENCES - 1)];
-	*(volatile __u64 *)&slot->pfn = 0;
+		taken.pfn = head_pfn_by(vmemmap, taken.pfn, word);
 	bpf_probe_read_kernel(&leader, sizeof(leader), &task->group_leader);
-	bpf_probe_read_kernel(&slot->start_ns, sizeof(slot->start_ns), &leader->start_boottime);
-	bpf_probe_read_kernel(slot->comm, sizeof(slot->comm), &leader->comm);
-	slot->tgid = bpf_get_current_pid_tgid() >> 32;
-	slot->taken_ns = bpf_ktime_get_ns();
-	*(volatile __u64 *)&slot->pfn = pfn;
+	bpf_probe_read_kernel(&taken.start_ns, sizeof(taken.start_ns), &leader->start_boottime);
+	bpf_probe_read_kernel(taken.comm, sizeof(taken.comm), &leader->comm);
+	taken.check = check_of(&taken);
+	taken_references[taken.pfn & (PINWATCH_TAKEN_REFERENCES - 1)] = taken;
 	return 0;
 }
 

@@ -174,6 +174,8 @@ std::string BlockerText(const v1::BlockingPage& page,
   else if (!in_pipe)
     absl::StrAppend(&text, ", ", page.refcount(),
                     page.refcount() == 1 ? " reference" : " references");
+  if (page.times_met() > 1)
+    absl::StrAppend(&text, ", met ", Count(page.times_met()), " times");
   if (page.has_taken_by())
     absl::StrAppend(&text, ", last taken by ",
                     ProcessName(page.taken_by().process()));
@@ -182,8 +184,6 @@ std::string BlockerText(const v1::BlockingPage& page,
   // The kernel's own memory mostly has none, and the root's has all the rest.
   if (page.memory_cgroup().id() && page.memory_cgroup().path() != "/")
     absl::StrAppend(&text, ", charged to ", CgroupText(page.memory_cgroup()));
-  if (page.times_met() > 1)
-    absl::StrAppend(&text, ", met ", Count(page.times_met()), " times");
   return text;
 }
 

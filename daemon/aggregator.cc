@@ -156,7 +156,8 @@ bool IsOfUnknownHolder(const BlockingPage& page) {
 }
 
 // Facts that rest on hooks.
-constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations"};
+constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations",
+                                        "references"};
 
 bool IsOf(const Process& process, const StoppedHolder& holder) {
   if (holder.pid) return process.pid == *holder.pid;

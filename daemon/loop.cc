@@ -62,7 +62,9 @@ constexpr int64_t kForgetEveryNs = 30'000'000'000;
 
 // What the thread has freed and not used again goes back to the host from so
 // much on. Left alone, the C library raises this once something large has come
-// and gone, as what was kept of 100,000 owners does: 20 MiB stay then.
+// and gone, as what was kept of 100,000 owners does: 20 MiB stay then. It is
+// set for the whole process, whose pieces from 128 KiB on are mapped each by
+// itself.
 constexpr int kFreeBytesKept = 1 << 20;
 
 // Nobody who ended longer ago can still be on his way out of a pin function.
@@ -630,7 +632,13 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
     if (report->cgroup) cgroups_.Name({&*report->cgroup});
   }
   if (report.ok() && report->page == PAGE_ELEVATED) {
-    FoundReferences found = FindReferences({question.pfn});
+    // References stand with the head of a large folio.
+    std::vector<uint64_t> pfns = {question.pfn};
+    if (const auto pages = source_->ReadPages(pfns);
+        pages.ok() && pages->front().head_pfn &&
+        pages->front().head_pfn != question.pfn)
+      pfns.push_back(pages->front().head_pfn);
+    FoundReferences found = FindReferences(pfns);
     for (auto& [pfn, holder] : found.in_pipes)
       report->reference_holders.push_back(std::move(holder));
     report->pipes_searched = found.pipes_searched;

@@ -45,7 +45,9 @@ class Search {
     }
     std::map<uint64_t, PageMappers> found;
     for (auto& [pfn, one] : wanted_) {
-      one.mappers.complete = saw_all || one.FoundAll();
+      // Where it counts more than were found, some were not recognised.
+      one.mappers.complete =
+          one.FoundAll() || (saw_all && one.page.mapcount < 0);
       found.emplace(pfn, std::move(one.mappers));
     }
     return found;

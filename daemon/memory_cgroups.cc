@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "daemon/clock.h"
 #include "daemon/deleter.h"
 #include "daemon/host_files.h"
 
@@ -21,6 +22,11 @@ namespace {
 
 // A host that has more is not gone through to its end.
 constexpr size_t kMaxCgroups = 65'536;
+
+// Cgroups that come and go make for new walks: what these may take of a CPU,
+// and how much at once.
+constexpr double kWalksCpuShare = 0.001;
+constexpr int64_t kWalksBurstNs = 1'000'000'000;
 
 using Directory = std::unique_ptr<DIR, Deleter<closedir>>;
 
@@ -87,7 +93,10 @@ CgroupMount FindMemoryMount(absl::string_view mountinfo) {
   return unified;
 }
 
-MemoryCgroups::MemoryCgroups(std::string root) : root_(std::move(root)) {
+MemoryCgroups::MemoryCgroups(std::string root, uint64_t root_inode)
+    : root_(std::move(root)),
+      root_inode_(root_inode),
+      walk_budget_(kWalksCpuShare, kWalksBurstNs) {
   FindMount();
 }
 
@@ -126,7 +135,8 @@ void MemoryCgroups::Walk() {
       }
     }
   }
-  saw_all_ = unread.empty();
+  // In a cgroup namespace there are others that are not seen.
+  saw_all_ = unread.empty() && top_inode == root_inode_;
 }
 
 bool MemoryCgroups::IsThere(uint64_t id, const std::string& path) const {
@@ -134,10 +144,15 @@ bool MemoryCgroups::IsThere(uint64_t id, const std::string& path) const {
 }
 
 void MemoryCgroups::Name(const std::vector<MemoryCgroup*>& cgroups) {
-  if (std::any_of(cgroups.begin(), cgroups.end(), [&](const auto* cgroup) {
+  walk_budget_.Refill(Now().monotonic_ns);
+  if (walk_budget_.HasLeft() &&
+      std::any_of(cgroups.begin(), cgroups.end(), [&](const auto* cgroup) {
         return cgroup->id && !Knows(cgroup->id);
-      }))
+      })) {
+    const int64_t cpu_start = ThreadCpuNs();
     Walk();
+    walk_budget_.Spend(ThreadCpuNs() - cpu_start);
+  }
   for (MemoryCgroup* cgroup : cgroups) {
     if (!cgroup->id) continue;
     const auto known = paths_.find(cgroup->id);

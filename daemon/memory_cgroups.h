@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "daemon/cpu_budget.h"
 #include "daemon/snapshot.h"
 
 namespace pinwatch {
@@ -41,12 +42,14 @@ CgroupMount FindMemoryMount(absl::string_view mountinfo);
 // For one thread.
 class MemoryCgroups {
  public:
-  // `root` is the directory that /proc and the mounts are in.
-  explicit MemoryCgroups(std::string root);
+  // `root` is the directory that /proc and the mounts are in; `root_inode` the
+  // number of the hierarchy's uppermost directory.
+  explicit MemoryCgroups(std::string root, uint64_t root_inode = 1);
 
   // Gives those with an id their paths. One whose directory is gone is marked
   // as removed, and has the path that was known before. Goes through all
-  // cgroups, once, where one of them has not been seen yet.
+  // cgroups where one of them has not been seen yet, but not time and again: it
+  // may be without a path for a while.
   void Name(const std::vector<MemoryCgroup*>& cgroups);
 
   // The path of the one that what the process touches is charged to; empty
@@ -61,6 +64,8 @@ class MemoryCgroups {
   bool IsThere(uint64_t id, const std::string& path) const;
 
   const std::string root_;
+  const uint64_t root_inode_;
+  CpuBudget walk_budget_;
   CgroupMount mount_;
   std::map<uint64_t, std::string> paths_;  // as they were seen last
   std::set<uint64_t> gone_;                // were not there when looked for

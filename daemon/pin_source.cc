@@ -37,9 +37,10 @@ constexpr uint64_t kMinSections = 65536;
 constexpr uint32_t kShortCallsUnsampled = 200;
 
 constexpr const char* kDoorNames[NR_PIN_DOORS] = {
-    "pin_user_pages",           "pin_user_pages_fast", "pin_user_pages_remote",
-    "pin_user_pages_unlocked",  "memfd_pin_folios",    "pin_user_pages_locked",
-    "pin_user_pages_fast_only",
+    "pin_user_pages",        "pin_user_pages_fast",
+    "pin_user_pages_remote", "pin_user_pages_unlocked",
+    "memfd_pin_folios",      "unknown",
+    "pin_user_pages_locked", "pin_user_pages_fast_only",
 };
 
 // Without what the owner has done.
@@ -299,6 +300,7 @@ absl::Status PinSource::Load(bool programs_too) {
   table_.SetVintages(reinterpret_cast<uint64_t*>(programs.bss->claim_vintages));
   // Another governor's is of no use.
   programs.data->short_calls_unsampled = kShortCallsUnsampled;
+  programs.bss->inner_long_term_only = 0;
   ring_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), TakeNews,
                                this, nullptr));
   if (!ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");

@@ -47,11 +47,13 @@ absl::StatusOr<std::unique_ptr<ReferenceSource>> ReferenceSource::Open(
 }
 
 int ReferenceSource::Attach() {
-  std::ranges::fill(programs_->bss->taken_references, taken_reference{});
   return references_bpf__attach(programs_.get());
 }
 
-void ReferenceSource::Detach() { references_bpf__detach(programs_.get()); }
+void ReferenceSource::Detach() {
+  references_bpf__detach(programs_.get());
+  std::ranges::fill(programs_->bss->taken_references, taken_reference{});
+}
 
 std::vector<ReferenceTaker> ReferenceSource::Find(
     const std::vector<uint64_t>& pfns, Timestamp now) const {
@@ -59,13 +61,11 @@ std::vector<ReferenceTaker> ReferenceSource::Find(
   for (const uint64_t pfn : pfns) {
     const taken_reference& slot =
         programs_->bss->taken_references[pfn % PINWATCH_TAKEN_REFERENCES];
-    // A slot is void while it is written: what is one page's before and after
-    // it was read is that page's.
-    if (__atomic_load_n(&slot.pfn, __ATOMIC_ACQUIRE) != pfn) continue;
+    // It may be written meanwhile, and two who write at once may leave
+    // something of each.
     taken_reference taken;
     std::memcpy(&taken, &slot, sizeof(taken));
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&slot.pfn, __ATOMIC_RELAXED) != pfn ||
+    if (taken.pfn != pfn || taken.check != check_of(&taken) ||
         taken.taken_ns <
             __atomic_load_n(&programs_->bss->references_left_out_ns,
                             __ATOMIC_RELAXED))

@@ -25,7 +25,7 @@ namespace pinwatch {
 namespace {
 
 constexpr uint32_t kMaxOwnersAPage = 500;
-constexpr uint32_t kMaxAttemptsAPage = 128;
+constexpr uint32_t kMaxAttemptsAPage = 256;
 constexpr uint32_t kMaxFailuresAPage = 128;
 constexpr uint32_t kMaxBlocksAPage = 4096;  // below 2 MiB
 
@@ -259,7 +259,7 @@ class GrpcServer::Service final : public v1::PinwatchService::CallbackService {
                             v1::ListAttemptsResponse* response) const {
     // The newest come first: the page has those before the last of the other.
     const std::optional<uint64_t> after_last = FirstId(request.page_token());
-    if (!after_last) return BadToken();
+    if (!after_last || *after_last == 1) return BadToken();  // no id is 0
     const std::shared_ptr<const Snapshot> snapshot = snapshots_->Get();
     if (!snapshot) return NoSnapshotYet();
     if (const auto status = RequireFact(*snapshot, "hotplug", "attempts");

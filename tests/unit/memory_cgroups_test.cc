@@ -40,7 +40,12 @@ class MemoryCgroupsTest : public testing::Test {
     return cgroup;
   }
 
-  void Start() { cgroups_.emplace(tree_.root()); }
+  // The uppermost directory as that of a cgroup namespace: it is another's.
+  void Start(bool in_namespace = false) {
+    struct stat status {};
+    stat(Directory("").c_str(), &status);
+    cgroups_.emplace(tree_.root(), status.st_ino + in_namespace);
+  }
 
   TempTree tree_;
   std::optional<MemoryCgroups> cgroups_;
@@ -86,6 +91,13 @@ TEST_F(MemoryCgroupsTest, ThatAreGoneKeepTheNameThatWasKnown) {
             (MemoryCgroup{.id = seen, .path = "/seen", .removed = true}));
   const uint64_t never = uint64_t{1} << 60;
   EXPECT_EQ(Name(never), (MemoryCgroup{.id = never, .removed = true}));
+}
+
+TEST_F(MemoryCgroupsTest, OutsideOfANamespaceAreNotSaidToBeGone) {
+  const uint64_t seen = Make("/seen");
+  Start(true);
+  EXPECT_EQ(Name(seen).path, "/seen");
+  EXPECT_EQ(Name(uint64_t{1} << 60), MemoryCgroup{.id = uint64_t{1} << 60});
 }
 
 TEST_F(MemoryCgroupsTest, WithoutAMountAreNotSaidToBeGone) {
