@@ -632,13 +632,7 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
     if (report->cgroup) cgroups_.Name({&*report->cgroup});
   }
   if (report.ok() && report->page == PAGE_ELEVATED) {
-    // References stand with the head of a large folio.
-    std::vector<uint64_t> pfns = {question.pfn};
-    if (const auto pages = source_->ReadPages(pfns);
-        pages.ok() && pages->front().head_pfn &&
-        pages->front().head_pfn != question.pfn)
-      pfns.push_back(pages->front().head_pfn);
-    FoundReferences found = FindReferences(pfns);
+    FoundReferences found = FindReferences({question.pfn});
     for (auto& [pfn, holder] : found.in_pipes)
       report->reference_holders.push_back(std::move(holder));
     report->pipes_searched = found.pipes_searched;
