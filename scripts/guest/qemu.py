@@ -26,7 +26,7 @@ class Machine(NamedTuple):
     cpus: int
     memory_mib: int
     nodes: int
-    icount: bool
+    icount: int | None  # an instruction takes 2**icount ns of guest time
     append: str
     forwards: Sequence[tuple[int, int]]
     image: Path | None
@@ -76,14 +76,14 @@ def _command(machine: Machine, vmlinuz: Path, initramfs: int, log: int, ports: d
     command = [program(),
                "-nodefaults", "-no-reboot", "-no-user-config", "-display", "none",
                "-machine", "q35,hpet=off", "-cpu", "max,la57=off",
-               "-accel", f"tcg,thread={'single' if machine.icount else 'multi'}",
+               "-accel", f"tcg,thread={'single' if machine.icount is not None else 'multi'}",
                "-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M",
                "-kernel", str(vmlinuz), "-initrd", f"/proc/self/fd/{initramfs}",
                "-append", f"{arguments} {machine.append}".strip(),
                "-chardev", f"file,id=log,path=/proc/self/fd/{log},append=on", "-serial", "chardev:log",
                "-device", "virtio-serial-pci"]
-    if machine.icount:
-        command += ["-icount", "shift=1,sleep=off"]
+    if machine.icount is not None:
+        command += ["-icount", f"shift={machine.icount},sleep=off"]
     # Ports are announced to the guest in this order; scripts/guest/init waits for control, the last.
     for number, (name, descriptor) in enumerate(ports.items(), start=0 if "tty" in ports else 1):
         command += ["-chardev", f"socket,id={name},fd={descriptor}", "-device",
