@@ -1,52 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Does one kind of work again and again, counts its instructions and checks
-// that it was done: that pages were pinned, that a block went offline.
+// that it was done. Pins are made here.
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <map>
-#include <optional>
-#include <utility>
 
 #include "tests/bench/memory.h"
 #include "tests/bench/meter.h"
+#include "tests/bench/work.h"
 #include "tests/workloads/workload.h"
 
 namespace bench {
 namespace {
 
 using namespace workload;
-namespace fs = std::filesystem;
-
 constexpr size_t kRegisteredPages = (64 << 20) / kPageSize;
 constexpr size_t kRegisteredHugePages = kRegisteredPages / kPagesPerHugePage;
-// Of the 32,768 of a block; the zone keeps some for itself.
-constexpr size_t kBlockPages = 30'000;
-constexpr size_t kPagesTouchedForBlock = 31'500;
-
-struct Options {
-  std::string device;
-  bool quick = false;
-
-  size_t Samples(size_t usual) const { return quick ? 1 : usual; }
-};
-
-struct Result {
-  double instructions = 0;  // a unit
-  Json truth;               // what the kernel says of it
-};
-
-void Require(bool is_so, const std::string& what, int64_t found) {
-  if (!is_so)
-    Fail(what + ", found " + std::to_string(found),
-         "the figure would be of something else", EINVAL);
-}
 
 struct PinCounters {
   int64_t acquired = 0;
@@ -56,12 +30,7 @@ struct PinCounters {
 };
 
 PinCounters ReadPinCounters() {
-  // Until it is asked for, what each CPU counted may be missing.
-  std::ofstream("/proc/sys/vm/stat_refresh") << "1";
-  std::map<std::string, int64_t> values;
-  std::ifstream file("/proc/vmstat");
-  std::string name;
-  for (int64_t value = 0; file >> name >> value;) values[name] = value;
+  std::map<std::string, int64_t> values = ReadVmstat();
   if (!values.count("nr_foll_pin_acquired"))
     Fail("read nr_foll_pin_acquired", "needs Linux v5.8", ENOENT);
   return {values["nr_foll_pin_acquired"], values["nr_foll_pin_released"]};
@@ -222,138 +191,6 @@ Result ReadOtherMemory(const Options& options) {
       false);
 }
 
-// The memory block that is offline; there must be one.
-class Block {
- public:
-  explicit Block(const fs::path& root) {
-    for (const auto& entry : fs::directory_iterator(root)) {
-      if (entry.path().filename().string().rfind("memory", 0) != 0) continue;
-      path_ = entry.path();
-      if (Word("state") == "offline") return;
-    }
-    Fail("no memory block is offline", "the guest needs a DIMM to plug in",
-         ENOENT);
-  }
-
-  void SetState(const std::string& wanted) {
-    const int fd = open((path_ / "state").c_str(), O_WRONLY | O_CLOEXEC);
-    if (fd < 0) Fail("open " + (path_ / "state").string(), "report this");
-    if (write(fd, wanted.data(), wanted.size()) < 0)
-      Fail("write " + wanted + " to " + path_.string(), "see dmesg");
-    close(fd);
-  }
-
-  void RequireState(const std::string& state) const {
-    if (Word("state") != state ||
-        (state == "online" && Word("valid_zones") != "Movable"))
-      Fail(path_.string() + " is " + Word("state") + " " + Word("valid_zones"),
-           state + " was wanted", EINVAL);
-  }
-
-  uint64_t begin_pfn() const {
-    return std::stoull("0" + Word("phys_index"), nullptr, 16) * nr_pages();
-  }
-  uint64_t nr_pages() const {
-    std::ifstream file(path_.parent_path() / "block_size_bytes");
-    uint64_t size = 0;
-    file >> std::hex >> size;
-    return size / kPageSize;
-  }
-
- private:
-  std::string Word(const std::string& name) const {
-    std::ifstream file(path_ / name);
-    std::string word;
-    file >> word;
-    return word;
-  }
-
-  fs::path path_;
-};
-
-Block FindBlock() { return Block("/sys/devices/system/memory"); }
-
-// Anonymous memory that has kBlockPages pages in the block and no other.
-class Filling {
- public:
-  explicit Filling(const Block& block)
-      : begin_(block.begin_pfn()),
-        end_(begin_ + block.nr_pages()),
-        data_(MapAnonymous(kPagesTouchedForBlock)) {
-    Touch(data_, kPagesTouchedForBlock);
-    const std::vector<uint64_t> pfns = ReadPfns(data_, kPagesTouchedForBlock);
-    size_t within = 0;
-    for (size_t i = 0; i < pfns.size(); ++i) {
-      if (CountWithin({pfns[i]}, begin_, end_) && within++ < kBlockPages)
-        Keep(data_ + i * kPageSize);
-      else if (madvise(data_ + i * kPageSize, kPageSize, MADV_DONTNEED) != 0)
-        Fail("madvise(MADV_DONTNEED)", "report this");
-    }
-    DrainLruBatches();
-    Require(PagesWithin() == kBlockPages, "the block is filled",
-            static_cast<int64_t>(within));
-  }
-  ~Filling() { munmap(data_, kPagesTouchedForBlock * kPageSize); }
-  Filling(const Filling&) = delete;
-  Filling& operator=(const Filling&) = delete;
-
-  size_t PagesWithin() const {
-    size_t within = 0;
-    for (const auto& [data, nr_pages] : runs_)
-      within += CountWithin(ReadPfns(data, nr_pages), begin_, end_);
-    return within;
-  }
-
- private:
-  void Keep(const char* page) {
-    if (runs_.empty() ||
-        runs_.back().first + runs_.back().second * kPageSize != page)
-      runs_.push_back({page, 0});
-    ++runs_.back().second;
-  }
-
-  uint64_t begin_;
-  uint64_t end_;
-  char* data_;
-  std::vector<std::pair<const char*, size_t>> runs_;
-};
-
-Result OfflineFull(const Options& options) {
-  Block block = FindBlock();
-  std::optional<Filling> filling;
-  const Counted count = Count(Clock::kThread, options.Samples(9),
-                              {.prepare =
-                                   [&] {
-                                     block.SetState("online_movable");
-                                     block.RequireState("online");
-                                     filling.emplace(block);
-                                   },
-                               .run = [&] { block.SetState("offline"); },
-                               .undo =
-                                   [&] {
-                                     block.RequireState("offline");
-                                     const size_t left = filling->PagesWithin();
-                                     Require(left == 0, "all pages moved out",
-                                             static_cast<int64_t>(left));
-                                     filling.reset();
-                                   }});
-  return {count.instructions, {{"pages_moved", kBlockPages}}};
-}
-
-Result OnlineEmpty(const Options& options) {
-  Block block = FindBlock();
-  const Counted count = Count(Clock::kThread, options.Samples(51),
-                              {.prepare = {},
-                               .run = [&] { block.SetState("online_movable"); },
-                               .undo =
-                                   [&] {
-                                     block.RequireState("online");
-                                     block.SetState("offline");
-                                     block.RequireState("offline");
-                                   }});
-  return {count.instructions, {{"pages", block.nr_pages()}}};
-}
-
 const std::map<std::string, Result (*)(const Options&)> kWorkloads = {
     {"io_uring_register_4k", RegisterContiguous},
     {"io_uring_register_4k_scattered", RegisterScattered},
@@ -364,6 +201,9 @@ const std::map<std::string, Result (*)(const Options&)> kWorkloads = {
     {"process_vm_readv", ReadOtherMemory},
     {"offline_block", OfflineFull},
     {"online_block", OnlineEmpty},
+    {"offline_retry", RetryOffline},
+    {"migrate_page", MigratePage},
+    {"migrate_page_held", MigrateHeldPage},
 };
 
 }  // namespace

@@ -56,8 +56,9 @@ void Call(const std::function<void()>& function) {
   if (function) function();
 }
 
-// Nanoseconds of one run, or -1 if it was disturbed.
-double Sample(Clock clock, const Work& work) {
+// Nanoseconds of one unit, or -1 if the run was disturbed. A run of nothing
+// takes `own` nanoseconds.
+double Sample(Clock clock, double own, const Work& work) {
   Call(work.prepare);
   const long switches = SwitchesOfThread();
   const uint64_t begin = ReadNs(clock);
@@ -66,18 +67,20 @@ double Sample(Clock clock, const Work& work) {
   const bool disturbed =
       clock == Clock::kMachine && SwitchesOfThread() != switches;
   Call(work.undo);
-  return disturbed ? -1 : static_cast<double>(end - begin);
+  const double units = work.units ? work.units() : 1;
+  return disturbed ? -1 : (static_cast<double>(end - begin) - own) / units;
 }
 
-Counted CountWithClock(Clock clock, size_t nr_samples, const Work& work) {
+Counted CountWithClock(Clock clock, size_t nr_samples, double own,
+                       const Work& work) {
   Counted counted;
-  for (; counted.runs < kWarmUps; ++counted.runs) Sample(clock, work);
+  for (; counted.runs < kWarmUps; ++counted.runs) Sample(clock, own, work);
   std::vector<double> samples;
   while (samples.size() < nr_samples) {
     if (counted.runs++ > kWarmUps + nr_samples + kMostDisturbed)
       Fail("run undisturbed",
            "what else takes the CPU, or does the work sleep?", EBUSY);
-    const double sample = Sample(clock, work);
+    const double sample = Sample(clock, own, work);
     if (sample >= 0) samples.push_back(sample);
   }
   counted.instructions =
@@ -89,10 +92,9 @@ Counted CountWithClock(Clock clock, size_t nr_samples, const Work& work) {
 
 Counted Count(Clock clock, size_t nr_samples, const Work& work) {
   const Work nothing{.prepare = {}, .run = [] {}, .undo = {}};
-  const double own = CountWithClock(clock, 101, nothing).instructions;
-  Counted counted = CountWithClock(clock, nr_samples, work);
-  counted.instructions -= own;
-  return counted;
+  const double own =
+      CountWithClock(clock, 101, 0, nothing).instructions * kNsPerInstruction;
+  return CountWithClock(clock, nr_samples, own, work);
 }
 
 void CheckClocks() {

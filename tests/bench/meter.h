@@ -24,11 +24,13 @@ enum class Clock {
 struct Work {
   std::function<void()> prepare;  // not counted; may be empty
   std::function<void()> run;
-  std::function<void()> undo;  // not counted; may be empty
+  std::function<void()> undo;          // not counted; may be empty
+  std::function<double()> units = {};  // of the last run; empty: one
 };
 
 struct Counted {
-  // Of one run: the median, or with the thread's clock the upper quartile.
+  // Of one unit: the median of the runs, or with the thread's clock the upper
+  // quartile.
   double instructions = 0;
   size_t runs = 0;  // with those thrown away
 };

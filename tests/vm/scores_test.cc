@@ -12,7 +12,9 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <random>
+#include <set>
 
 #include "tests/vm/guest.h"
 
@@ -94,12 +96,22 @@ class HugeMemory {
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 };
 
+// What a workload's page is to be told as.
+struct HeldPage {
+  std::string why;
+  pid_t pid = 0;
+};
+
 class Host {
  public:
   explicit Host(uint32_t seed) : random_(seed) {}
 
+  // Pages that the scene's workloads hold, by pfn.
+  const std::map<uint64_t, HeldPage>& held() const { return held_; }
+
   // Sets the scene and picks a block that is part of it.
   Target Set(size_t scenario) {
+    held_.clear();
     switch (scenario) {
       case 0:
         return Any("Movable");
@@ -165,6 +177,9 @@ class Host {
   Target Hold(const std::vector<std::string>& argv) {
     workloads_.push_back(std::make_unique<Workload>(argv));
     const std::vector<uint64_t> pfns = workloads_.back()->pfns();
+    const std::string why = WhyItStays(argv[0]);
+    for (const uint64_t pfn : pfns)
+      if (!why.empty()) held_[pfn] = {why, workloads_.back()->pid()};
     std::vector<Target> blocks = OnlineBlocks();
     std::erase_if(blocks, [&](const Target& block) {
       return std::ranges::none_of(pfns, [&](uint64_t pfn) {
@@ -198,7 +213,19 @@ class Host {
     return Pick(blocks);
   }
 
+  // Why a page of the workload must not move; empty where it may.
+  std::string WhyItStays(const std::string& workload) const {
+    if (workload == "hold-vmsplice") return "plain_reference";
+    if (workload == "pin-iouring") return "pinned_long_term";
+    if (workload == "odirect-loop")
+      return direct_reads_pin_ ? "pinned_short_term" : "plain_reference";
+    return "";
+  }
+
+  // Found out by reading, for which the disk must not be busy.
+  const bool direct_reads_pin_ = DirectReadsPin();
   std::mt19937 random_;
+  std::map<uint64_t, HeldPage> held_;
   std::vector<std::unique_ptr<Workload>> workloads_;
   std::unique_ptr<HugeMemory> huge_;
 };
@@ -260,6 +287,12 @@ struct Tally {
   // By what came of it: attempts, and those of them foreseen.
   std::array<uint64_t, kNrOutcomes> outcomes = {};
   std::array<uint64_t, kNrOutcomes> foreseen = {};
+  // Folios of workloads that kept an attempt from its end: all, those with the
+  // right class, those with the right process, and with a wrong one.
+  uint64_t folios = 0;
+  uint64_t class_right = 0;
+  uint64_t holder_right = 0;
+  uint64_t holder_wrong = 0;
 };
 
 void Score(const Json& block, Outcome outcome, Tally& tally) {
@@ -280,14 +313,63 @@ void Score(const Json& block, Outcome outcome, Tally& tally) {
   tally.pins_right += went == !has_pins;
 }
 
+// The processes that a page in an attempt's way is told to be held by.
+std::set<pid_t> Named(const Json& page) {
+  std::set<pid_t> pids;
+  for (const Json& process : page.value("holders", Json::array()))
+    pids.insert(process.at("pid").get<pid_t>());
+  for (const Json& holder : page.value("reference_holders", Json::array()))
+    pids.insert(holder.at("process").at("pid").get<pid_t>());
+  return pids;
+}
+
+// The story of the last attempt, which has ended.
+Json LastAttempt(uint64_t block) {
+  Json attempt;
+  Eventually(seconds(30), [&] {
+    const Json attempts =
+        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)))
+            .at("attempts");
+    if (attempts.empty()) return false;
+    attempt = attempts.at(0);
+    return attempt.at("block") == block && !attempt.at("running");
+  });
+  return attempt;
+}
+
+// Of the pages in the way, those that the workloads know all of.
+void ScoreBlockers(const Json& attempt, const Host& host, Tally& tally) {
+  for (const Json& page : attempt.at("blockers")) {
+    const auto held = host.held().find(page.at("pfn").get<uint64_t>());
+    if (held == host.held().end()) continue;
+    const std::set<pid_t> named = Named(page);
+    const bool right = page.at("why") == held->second.why;
+    const bool wrong_name = !named.empty() && !named.contains(held->second.pid);
+    ++tally.folios;
+    tally.class_right += right;
+    tally.holder_right += named.contains(held->second.pid);
+    tally.holder_wrong += wrong_name;
+    if (!right || wrong_name)
+      std::cout << "WRONG, " << held->second.why << " by " << held->second.pid
+                << ": " << page << std::endl;
+  }
+}
+
 Json ToJson(const Tally& tally) {
   Json verdicts = Json::object();
   for (const auto& [verdict, outcomes] : tally.verdicts)
     for (int i = 0; i < kNrOutcomes; ++i)
       verdicts[verdict][kOutcomeNames[i]] = outcomes[i];
-  return {{"attempts", tally.attempts},     {"right", tally.right},
-          {"unknown", tally.unknown},       {"zone_right", tally.zone_right},
-          {"pins_right", tally.pins_right}, {"verdicts", verdicts}};
+  return {{"attempts", tally.attempts},
+          {"right", tally.right},
+          {"unknown", tally.unknown},
+          {"zone_right", tally.zone_right},
+          {"pins_right", tally.pins_right},
+          {"verdicts", verdicts},
+          {"folios", tally.folios},
+          {"class_right", tally.class_right},
+          {"holder_right", tally.holder_right},
+          {"holder_wrong", tally.holder_wrong}};
 }
 
 TEST_F(Scores, VerdictsProveTrue) {
@@ -303,6 +385,8 @@ TEST_F(Scores, VerdictsProveTrue) {
     const Json block = Json::parse(Ask(
         {"pinwatch", "explain", std::to_string(target.block), "-o", "json"}));
     const Outcome outcome = Try(target.block, patience);
+    if (outcome == kStayed)
+      ScoreBlockers(LastAttempt(target.block), host, tally);
     host.Clear(scenario);
     Score(block, outcome, tally);
     const bool right =
@@ -321,6 +405,9 @@ TEST_F(Scores, VerdictsProveTrue) {
   for (int i = 0; i < kNrOutcomes; ++i)
     EXPECT_GE(tally.foreseen[i], 0.95 * static_cast<double>(tally.outcomes[i]))
         << kOutcomeNames[i];
+  EXPECT_GT(tally.folios, 0u);
+  EXPECT_GE(tally.class_right, 0.99 * static_cast<double>(tally.folios));
+  EXPECT_EQ(tally.holder_wrong, 0u);
 }
 
 }  // namespace
