@@ -347,11 +347,16 @@ struct migrate_failure {
 	struct page_facts page;
 	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
 	__u32 tgid;
-	__u32 reserved;
+	__u32 why;     /* enum page_stays */
 	char comm[16]; /* of the thread: hostile text */
+	/* By these the programs know that nothing has changed. */
+	struct migrate_failure_seen {
+		__u64 task;
+		__u64 flags, mapping, counts, memcg; /* of an only page; else 0 */
+	} seen;
 };
 ASSERT_LAYOUT(struct migrate_failure_key, 16);
-ASSERT_LAYOUT(struct migrate_failure, 24 + 56 + 32);
+ASSERT_LAYOUT(struct migrate_failure, 24 + 56 + 32 + 40);
 
 /* A page that stood in the way of an attempt. */
 struct hotplug_blocker_key {

@@ -18,11 +18,17 @@
 /* Where the kernel keeps vmemmap_base; set by the daemon, like all that ends in _at. */
 const volatile __u64 vmemmap_base_at;
 
+/* Read once: it does not change while the kernel runs. */
+static __u64 vmemmap_read;
+
 static __always_inline __u64 vmemmap_start(void)
 {
-	__u64 vmemmap = 0;
+	__u64 vmemmap = vmemmap_read;
 
-	bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), (void *)vmemmap_base_at);
+	if (!vmemmap) {
+		bpf_probe_read_kernel(&vmemmap, sizeof(vmemmap), (void *)vmemmap_base_at);
+		vmemmap_read = vmemmap;
+	}
 	return vmemmap;
 }
 

@@ -53,6 +53,9 @@ struct {
 __u64 hotplug_results[NR_HOTPLUG_OPERATIONS][PINWATCH_MAX_ERRNO];
 __u64 hotplug_stories_lost;
 
+/* What hotplug_running holds: most of the time nothing, and hooks may be on busy functions. */
+__u64 hotplug_nr_running;
+
 /* Node and zone as a page's flags have them; -1 where it cannot be read. */
 static __always_inline __s64 place_of(__u64 pfn)
 {
@@ -104,14 +107,20 @@ static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 	attempt.step_since_ns = attempt.begin_ns;
 	bpf_get_stack(ctx, attempt.kernel_stack, sizeof(attempt.kernel_stack), 0);
 	bpf_get_current_comm(attempt.comm, sizeof(attempt.comm));
-	bpf_map_update_elem(&hotplug_running, &attempt.tid, &attempt, BPF_ANY);
+	if (!bpf_map_update_elem(&hotplug_running, &attempt.tid, &attempt, BPF_NOEXIST))
+		__sync_fetch_and_add(&hotplug_nr_running, 1);
+	else /* one whose end was not seen, or the map is full */
+		bpf_map_update_elem(&hotplug_running, &attempt.tid, &attempt, BPF_EXIST);
 	return 0;
 }
 
 static __always_inline struct hotplug_attempt *running_attempt(void)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u32 tid;
 
+	if (!hotplug_nr_running)
+		return NULL;
+	tid = (__u32)bpf_get_current_pid_tgid();
 	return bpf_map_lookup_elem(&hotplug_running, &tid);
 }
 
@@ -159,7 +168,8 @@ static __always_inline int attempt_ends(__s32 result, __u32 operation)
 		note_place(attempt);
 	if (bpf_ringbuf_output(&hotplug_ended, attempt, sizeof(*attempt), 0))
 		__sync_fetch_and_add(&hotplug_stories_lost, 1);
-	bpf_map_delete_elem(&hotplug_running, &attempt->tid);
+	if (!bpf_map_delete_elem(&hotplug_running, &attempt->tid))
+		__sync_fetch_and_add(&hotplug_nr_running, -1);
 	return 0;
 }
 

@@ -154,83 +154,130 @@ static __always_inline void read_asker(struct migrate_failure *failure)
 	bpf_get_current_comm(failure->comm, sizeof(failure->comm));
 }
 
-/* `fresh` has what the page said. */
-static __always_inline void list_failure(__u64 pfn, __u32 place, struct migrate_failure *fresh)
+/* `fresh` has what the page said, and when. */
+static __always_inline void list_failure(const struct migrate_failure_key *key,
+					 struct migrate_failure *known,
+					 struct migrate_failure *fresh)
 {
-	struct migrate_failure_key key = {.pfn = pfn};
-	struct migrate_failure *known;
-
-	key.mode = place % PINWATCH_MAX_MIGRATE_MODES;
-	key.reason = place / PINWATCH_MAX_MIGRATE_MODES;
 	/* Attempts to take a block offline have a list of their own. */
-	if (key.reason == bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
+	if (key->reason == bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
 		return;
-	known = bpf_map_lookup_elem(&migrate_failures, &key);
 	if (!known && !may_list()) {
 		__sync_fetch_and_add(&migrate_unlisted, 1);
 		return;
 	}
-	fresh->first_ns = fresh->last_ns = bpf_ktime_get_ns();
+	fresh->first_ns = fresh->last_ns;
 	fresh->times_met = 1;
 	read_asker(fresh);
 	if (known) {
 		fresh->first_ns = known->first_ns;
 		fresh->times_met = known->times_met + 1;
 		*known = *fresh;
-	} else if (bpf_map_update_elem(&migrate_failures, &key, fresh, BPF_NOEXIST)) {
+	} else if (bpf_map_update_elem(&migrate_failures, key, fresh, BPF_NOEXIST)) {
 		__sync_fetch_and_add(&migrate_unlisted, 1);
 	}
 }
 
-/*
- * How many pages, at most `room`, the folio that was left over counts for; 0
- * where it cannot be read. Not static, so that the verifier goes through it once
- * and not for every turn of the loop that calls it.
- */
-__noinline int note_failure(__u64 pfn, __u32 place, __u64 room)
+/* False where it cannot be read. All 0 for a page of a large folio, which has more to it. */
+static __always_inline bool see(__u64 page_at, struct migrate_failure_seen *seen)
 {
-	struct migrate_failure fresh = {};
+	char page[STRUCT_PAGE];
+
+	if (bpf_probe_read_kernel(page, sizeof(page), (void *)page_at))
+		return false;
+	if (page_flags(page) & PG(PG_head) || compound_head_of(page) & 1)
+		return true;
+	seen->task = bpf_get_current_task();
+	seen->flags = page_flags(page);
+	seen->mapping = FIELD(__u64, page, ((struct page *)0)->mapping);
+	seen->counts = FIELD(__u64, page, ((struct page *)0)->_mapcount);
+	seen->memcg = memcg_word(page);
+	return true;
+}
+
+/* The same task has met the same page before, which has not changed since. */
+static __always_inline bool is_same(const struct migrate_failure_seen *seen,
+				    const struct migrate_failure_seen *before)
+{
+	return seen->flags && seen->task == before->task && seen->flags == before->flags &&
+	       seen->mapping == before->mapping && seen->counts == before->counts &&
+	       seen->memcg == before->memcg;
+}
+
+static __always_inline void count_why(__u32 reason, __u32 why, __u64 nr_pages)
+{
+	struct migrate_details *details = bpf_map_lookup_elem(&migrate_details, &reason);
+
+	if (!details)
+		return;
+	barrier_var(why);
+	__sync_fetch_and_add(&details->failed_pages[why & (PINWATCH_MAX_PAGE_STAYS - 1)], nr_pages);
+}
+
+static __always_inline int take_apart(const struct migrate_failure_key *key,
+				      struct migrate_failure *known,
+				      const struct migrate_failure_seen *seen, __u64 room,
+				      __u64 now)
+{
+	struct migrate_failure fresh = {.last_ns = now, .seen = *seen};
 	struct page_finding found;
-	struct migrate_details *details;
-	__u32 reason = place / PINWATCH_MAX_MIGRATE_MODES;
 	__u64 nr_pages;
 
-	if (!read_page_facts(pfn, &fresh.page))
+	if (!read_page_facts(key->pfn, &fresh.page))
 		return 0;
 	find_why_it_stays(&fresh.page, 1, &found);
 	nr_pages = 1ULL << (fresh.page.order & 31);
 	if (nr_pages > room)
 		nr_pages = room;
-	details = bpf_map_lookup_elem(&migrate_details, &reason);
-	if (!details)
-		return 0;
-	barrier_var(found.why);
-	__sync_fetch_and_add(&details->failed_pages[found.why & (PINWATCH_MAX_PAGE_STAYS - 1)],
-			     nr_pages);
-	list_failure(pfn, place, &fresh);
+	fresh.why = found.why;
+	count_why(key->reason, found.why, nr_pages);
+	list_failure(key, known, &fresh);
 	return nr_pages;
+}
+
+/*
+ * How many pages, at most `room`, the folio that was left over counts for; 0
+ * where it cannot be read. One stuck page may fail thousands of times a second:
+ * as long as it says the same, it is not taken apart again. Not static, so that
+ * the verifier goes through it once and not for every turn of the loop that calls it.
+ */
+__noinline int note_failure(__u64 page_at, __u32 place, __u64 room, __u64 now)
+{
+	struct migrate_failure_key key = {
+		.pfn = pfn_of(page_at),
+		.mode = place % PINWATCH_MAX_MIGRATE_MODES,
+		.reason = place / PINWATCH_MAX_MIGRATE_MODES,
+	};
+	struct migrate_failure *known = bpf_map_lookup_elem(&migrate_failures, &key);
+	struct migrate_failure_seen seen = {};
+
+	if (!see(page_at, &seen))
+		return 0;
+	if (!known || !is_same(&seen, &known->seen))
+		return take_apart(&key, known, &seen, room, now);
+	known->last_ns = now;
+	known->times_met++;
+	count_why(key.reason, known->why, 1);
+	return 1;
 }
 
 /*
  * Those that failed stand first; after an abort those follow that were not tried.
  * Linux v5.10 has put back itself the pages that it takes to never move.
  */
-static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place)
+static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place, __u64 now)
 {
-	__u64 done = 0, at = 0;
+	__u64 done = 0, at = from;
 	int i, nr_pages;
 
-	bpf_probe_read_kernel(&at, sizeof(at), (void *)from);
 	for (i = 0; i < PINWATCH_MIGRATE_WALK && done < failed; i++) {
-		if (!at || at == from)
+		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at) || at == from)
 			break;
-		nr_pages = note_failure(pfn_of(at - bpf_core_field_offset(struct page, lru)), place,
-					failed - done);
+		nr_pages = note_failure(at - bpf_core_field_offset(struct page, lru), place,
+					failed - done, now);
 		if (nr_pages <= 0)
 			break;
 		done += nr_pages;
-		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at))
-			break;
 	}
 	return done;
 }
@@ -238,7 +285,7 @@ static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place)
 static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 mode, __u32 reason)
 {
 	__u32 place = place_of(mode, reason);
-	__u64 failed = ctx[1], done = 0, ns;
+	__u64 failed = ctx[1], done = 0, now = bpf_ktime_get_ns(), ns;
 	struct migrate_details *details;
 	struct migrate_begin begin;
 	__u32 key = place / PINWATCH_MAX_MIGRATE_MODES;
@@ -253,7 +300,7 @@ static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 
 	} else {
 		__u32 bucket;
 
-		ns = bpf_ktime_get_ns() - begin.ns;
+		ns = now - begin.ns;
 		bucket = latency_bucket(ns);
 		__sync_fetch_and_add(&details->measured_calls, 1);
 		__sync_fetch_and_add(&details->measured_ns, ns);
@@ -264,7 +311,7 @@ static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 
 	if (!failed)
 		return 0;
 	if (seen)
-		done = classify(begin.from, failed, place);
+		done = classify(begin.from, failed, place, now);
 	if (done < failed)
 		__sync_fetch_and_add(&details->unclassified, failed - done);
 	return 0;

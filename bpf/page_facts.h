@@ -43,16 +43,25 @@ static __always_inline void read_cgroup_id(const struct mem_cgroup *memcg, struc
 		facts->flags &= ~PAGE_FACT_CGROUP;
 }
 
+#define HAS_MEMCG_DATA bpf_core_field_exists(((struct page *)0)->memcg_data)
+#define HAS_MEM_CGROUP bpf_core_field_exists(((struct page___v5_10 *)0)->mem_cgroup)
+
+/* By which a page has its memory cgroup; 0 where there are none. */
+static __always_inline __u64 memcg_word(const char *page)
+{
+	if (HAS_MEMCG_DATA)
+		return FIELD_IF_THERE(__u64, page, ((struct page *)0)->memcg_data);
+	if (HAS_MEM_CGROUP)
+		return FIELD_IF_THERE(__u64, page, ((struct page___v5_10 *)0)->mem_cgroup);
+	return 0;
+}
+
 /* The memory cgroup that the page is charged to, by its head. */
 static __always_inline void read_cgroup(const char *page, struct page_facts *facts)
 {
-	__u64 word, memcg;
+	__u64 word = memcg_word(page), memcg;
 
-	if (bpf_core_field_exists(((struct page *)0)->memcg_data))
-		word = FIELD_IF_THERE(__u64, page, ((struct page *)0)->memcg_data);
-	else if (bpf_core_field_exists(((struct page___v5_10 *)0)->mem_cgroup))
-		word = FIELD_IF_THERE(__u64, page, ((struct page___v5_10 *)0)->mem_cgroup);
-	else
+	if (!HAS_MEMCG_DATA && !HAS_MEM_CGROUP)
 		return;
 	/* What else has another type may use the word for itself. */
 	if (word & MEMCG_SLAB || facts->kind == KIND_SLAB || facts->kind == KIND_BUDDY)

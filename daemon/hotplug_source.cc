@@ -165,6 +165,7 @@ void HotplugSource::Detach() {
   uint32_t tid;
   while (!bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid)))
     if (bpf_map__delete_elem(running, &tid, sizeof(tid), 0)) break;
+  programs_->bss->hotplug_nr_running = 0;
 }
 
 int HotplugSource::ring_fd() const {
