@@ -703,9 +703,11 @@ class HeldUpOffline {
       block_ = reader_->pfns()[0] / BlockPages();
       offline_ = std::make_unique<Process>(std::vector<std::string>{
           "memory-block", "offline", std::to_string(block_), "--hold"});
-      // Refused at once: a part of the kernel's image stands in the block.
       if (!offline_->Wait(seconds(3))) return;
-      ballast_.push_back(std::move(reader_));
+      // Refused at once: a part of the kernel's image stands in the block. The
+      // reader goes, for pages of it may stand in the next block, and what it
+      // had is taken first by what keeps the next one out of this block.
+      reader_.reset();
       ballast_.push_back(std::make_unique<Workload>(std::vector<std::string>{
           "lock-memory", "--pages", std::to_string(BlockPages() / 2 + 1)}));
     }
