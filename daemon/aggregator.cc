@@ -567,10 +567,24 @@ void Aggregator::SetMigrations(MigrationReading reading) {
   });
 }
 
-void Aggregator::SetFailureLook(uint64_t pfn,
-                                const std::optional<BlockLook>& look) {
+std::vector<uint64_t> Aggregator::PagesOfUnknownHolder(size_t most) const {
+  std::vector<uint64_t> pfns;
+  for (const HotplugAttempt& attempt : hotplug_.running)
+    for (const BlockingPage& page : attempt.blockers)
+      if (IsOfUnknownHolder(page) && pfns.size() < most)
+        pfns.push_back(page.pfn);
+  std::ranges::copy(migrations_.Unlooked(most - pfns.size()),
+                    std::back_inserter(pfns));
+  return pfns;
+}
+
+void Aggregator::SetPageLook(uint64_t pfn,
+                             const std::optional<BlockLook>& look) {
   std::vector<BlockingPage> found;
   if (look && look->status == CENSUS_OK) found = HeldPagesOf(*look);
+  for (HotplugAttempt& attempt : hotplug_.running)
+    for (BlockingPage& page : attempt.blockers)
+      if (page.pfn == pfn) NoteHolder(found, page);
   migrations_.Look(pfn, [&](BlockingPage& page) { NoteHolder(found, page); });
 }
 

@@ -62,13 +62,12 @@ class Aggregator {
 
   void SetMigrations(MigrationReading reading);
 
-  // Pinned pages that did not move, whose holders nobody has looked for: the
-  // newest, at most so many.
-  std::vector<uint64_t> UnlookedFailures(size_t most) const {
-    return migrations_.Unlooked(most);
-  }
+  // Pinned pages whose holders are not known, at most so many: those in the
+  // way of attempts that run, of which a look at their block lists some only,
+  // and the newest that a migration left, which nobody has looked at.
+  std::vector<uint64_t> PagesOfUnknownHolder(size_t most) const;
   // What a look at such a page found; nothing where there could be none.
-  void SetFailureLook(uint64_t pfn, const std::optional<BlockLook>& look);
+  void SetPageLook(uint64_t pfn, const std::optional<BlockLook>& look);
 
   // The result are owners that are new: add them to owner_book().
   std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);

@@ -51,7 +51,7 @@ constexpr size_t kOwnersCheckedIdle = 16;
 constexpr int64_t kIdleAfterNs = 60'000'000'000;
 
 // Pages that did not move, looked at in a tick.
-constexpr size_t kFailuresLooked = 64;
+constexpr size_t kPagesLooked = 64;
 
 // How much of a search for holders may be done in one tick, and how long it is
 // to the next: pages without a claim may come and go with each look.
@@ -344,11 +344,11 @@ bool Loop::BlocksAreDue(int64_t now) {
          (memory_shape_ != listed_shape_ && changed_list_budget_.HasLeft());
 }
 
-// Who holds pinned pages that did not move.
+// Who holds pinned pages that stand in the way of an attempt or did not move.
 void Loop::LookForHolders() {
   if (!census_observable_ || aggregator_.paused_since()) return;
-  for (const uint64_t pfn : aggregator_.UnlookedFailures(kFailuresLooked))
-    aggregator_.SetFailureLook(pfn, LookAtPage(pfn));
+  for (const uint64_t pfn : aggregator_.PagesOfUnknownHolder(kPagesLooked))
+    aggregator_.SetPageLook(pfn, LookAtPage(pfn));
 }
 
 // Who holds what no pin explains, in the way of attempts and migrations.

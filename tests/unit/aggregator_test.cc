@@ -819,6 +819,30 @@ TEST_F(ClaimedTest, ThePagesThatTheKernelMetAreToldWithTheirHolders) {
   }
 }
 
+TEST_F(ClaimedTest, APageThatALookAtItsBlockDoesNotListIsLookedAtItself) {
+  SetClaims(2);
+  HotplugAttempt attempt = Attempt(0, true, 0);
+  attempt.blockers = {Met(7, "slab"), Met(99, "pinned", 1),
+                      Met(100, "pinned", 1)};
+  aggregator_.AddHotplug({.running = {attempt}});
+  EXPECT_THAT(aggregator_.PagesOfUnknownHolder(64), ElementsAre(99, 100));
+  EXPECT_THAT(aggregator_.PagesOfUnknownHolder(1), ElementsAre(99));
+  aggregator_.SetPageLook(
+      100, BlockLook{.status = CENSUS_OK,
+                     .lists_pages = true,
+                     .listed = {{.pfn = 100,
+                                 .nr_pages = 1,
+                                 .page = PAGE_PINNED_EXACT,
+                                 .pins = 1,
+                                 .claims = {{1, true, 2, true}}}}});
+  aggregator_.SetPageLook(99, std::nullopt);
+  EXPECT_THAT(aggregator_.PagesOfUnknownHolder(64), ElementsAre(99));
+  const auto blockers = aggregator_.Build(At(4)).attempts.at(0).blockers;
+  EXPECT_THAT(blockers.at(2).owners, ElementsAre(1));
+  EXPECT_EQ(blockers.at(2).why, "pinned_long_term");
+  EXPECT_EQ(blockers.at(1).why, "pinned");
+}
+
 TEST_F(ClaimedTest, ABlockIsLookedAtForTheHoldersOfWhatTheKernelMet) {
   SetClaims(2);
   LookAtClaims(1, 1);
