@@ -130,6 +130,38 @@ struct memory_devices {
 };
 ASSERT_LAYOUT(struct memory_devices, 48 * PINWATCH_MEMORY_DEVICES + 8);
 
+/*
+ * Context of the program that goes through those who are told when memory goes
+ * online: where the chain of them is, and what the driver of virtio-mem has in a
+ * device's record, as offsets in bytes.
+ */
+struct virtio_mem_request {
+	__u64 chain_at;
+	__u64 notifier_offset; /* its link in the chain */
+	__u64 start_offset;
+	__u64 size_offset;
+	__u64 requested_offset;
+};
+ASSERT_LAYOUT(struct virtio_mem_request, 40);
+
+/* Nothing of the kind, where the link is of something else. */
+struct virtio_mem_state {
+	__u64 start; /* physical address */
+	__u64 size;  /* of the range in which it may have memory, in bytes */
+	__u64 requested;
+};
+ASSERT_LAYOUT(struct virtio_mem_state, 24);
+
+/* Links of the chain that are gone through. */
+#define PINWATCH_NOTIFIERS 128
+
+struct virtio_mem_chain {
+	struct virtio_mem_state devices[PINWATCH_NOTIFIERS];
+	__u32 count;
+	__u32 incomplete; /* there are more */
+};
+ASSERT_LAYOUT(struct virtio_mem_chain, 24 * PINWATCH_NOTIFIERS + 8);
+
 /* Context of the node counter program. */
 struct node_counter_request {
 	__u32 nid;
@@ -178,6 +210,7 @@ enum page_stays {
 	STAYS_POISONED,
 	STAYS_SECRETMEM,
 	STAYS_TRANSIENT,
+	STAYS_NO_TARGET,
 	NR_PAGE_STAYS,
 };
 
@@ -228,16 +261,18 @@ struct hotplug_attempt {
 	__s32 result; /* 0 or -errno; void while it runs */
 	__u32 tgid;   /* of the asker */
 	__u32 tid;
-	char comm[16];				  /* of the asker's thread: hostile text */
-	__u32 step;				  /* enum hotplug_step; when it has ended, where */
-	__u32 blockers_lost;			  /* times a page was in the way and not noted */
-	__s32 nid;				  /* of the block; -1: not known, or several */
-	__s32 zone;				  /* its number, or as below */
+	char comm[16];	     /* of the asker's thread: hostile text */
+	__u32 step;	     /* enum hotplug_step; when it has ended, where */
+	__u32 blockers_lost; /* times a page was in the way and not noted */
+	__s32 nid;	     /* of the block; -1: not known, or several */
+	__s32 zone;	     /* its number, or as above */
+	__u32 no_target;     /* as in hotplug_blocker, of the last round */
+	__u32 reserved;
 	__u64 step_since_ns;			  /* CLOCK_MONOTONIC */
 	__u64 step_ns[NR_HOTPLUG_STEPS];	  /* spent in each, without the one under way */
 	__u64 kernel_stack[PINWATCH_ASKER_STACK]; /* of the asker; ends with 0 */
 };
-ASSERT_LAYOUT(struct hotplug_attempt, 96 + 16 + 64 + 8 * PINWATCH_ASKER_STACK);
+ASSERT_LAYOUT(struct hotplug_attempt, 96 + 24 + 64 + 8 * PINWATCH_ASKER_STACK);
 
 /* Leftovers of one round of migration that are noted. */
 #define PINWATCH_LEFT_OVER 64
@@ -368,7 +403,8 @@ struct hotplug_blocker {
 	__u64 last_ns;
 	__u64 times_met;
 	__u32 step; /* enum hotplug_step, at the last time */
-	__u32 reserved;
+	/* 1: migrate_pages() gave up then for want of memory to move pages to */
+	__u32 no_target;
 	struct page_facts page; /* at the last time */
 };
 ASSERT_LAYOUT(struct hotplug_blocker_key, 16);

@@ -159,6 +159,14 @@ struct resource {
 	struct resource *child;
 };
 
+struct notifier_block {
+	struct notifier_block *next;
+};
+
+struct blocking_notifier_head {
+	struct notifier_block *head;
+};
+
 struct pglist_data {
 	struct per_cpu_nodestat *per_cpu_nodestats;
 	atomic64_t vm_stat[0];

@@ -548,7 +548,9 @@ int ExplainDevice(const Options& options, const Question& question,
       options, blocks,
       [&] {
         return DeviceHeader(*device,
-                            RequestedBytes("/dev/kmsg", options.device));
+                            device->has_requested_bytes()
+                                ? device->requested_bytes()
+                                : RequestedBytes("/dev/kmsg", options.device));
       },
       out, err);
 }

@@ -101,8 +101,8 @@ std::string DeviceHeader(const v1::MemoryDevice& device,
                     ".");
   else
     absl::StrAppend(&text,
-                    " What the host asks it to have stands in the kernel's log "
-                    "alone, which root may read, and not in this one.");
+                    " What the host asks it to have this kernel tells in its "
+                    "log alone, which root may read, and not in this one.");
   return Paragraph(text);
 }
 

@@ -15,9 +15,9 @@ namespace pinwatch {
 const v1::MemoryDevice* FindDevice(const v1::ListBlocksResponse& blocks,
                                    absl::string_view name);
 
-// What the host asks a device of virtio-mem to have, in bytes, by the last that
-// the kernel's log (/dev/kmsg) says of it; nothing where it says nothing, or
-// may not be read.
+// What the host asks a device of virtio-mem to have, in bytes, where the daemon
+// cannot tell: by the last that the kernel's log (/dev/kmsg) says of it;
+// nothing where it says nothing, or may not be read.
 std::optional<uint64_t> RequestedBytes(const std::string& kmsg_path,
                                        const std::string& device);
 

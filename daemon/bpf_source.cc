@@ -110,6 +110,7 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     source->names_.migrate_reasons = layout->migrate_reasons;
     source->names_.migrate_modes = layout->migrate_modes;
     const auto addresses = KernelAddresses::Read("/proc/kallsyms");
+    source->virtio_mem_ = std::make_unique<VirtioMemSource>(addresses);
     census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     auto migrate = MigrationSource::Open(*layout, addresses);
@@ -301,6 +302,8 @@ absl::StatusOr<std::vector<MemoryDevice>> BpfSource::ReadMemoryDevices() {
                        .start = device.start,
                        .size = device.end - device.start + 1});
   }
+  // What it does not find is told as not known.
+  (void)virtio_mem_->Read(devices);
   return devices;
 }
 

@@ -17,6 +17,7 @@
 #include "daemon/probes.h"
 #include "daemon/reference_source.h"
 #include "daemon/source.h"
+#include "daemon/virtio_mem_source.h"
 
 struct bpf_program;
 struct census_bpf;
@@ -95,6 +96,7 @@ class BpfSource : public Source {
   std::unique_ptr<HotplugSource> hotplug_;
   std::unique_ptr<PipeSearch> pipes_;
   std::unique_ptr<ReferenceSource> references_;
+  std::unique_ptr<VirtioMemSource> virtio_mem_;
 };
 
 }  // namespace pinwatch

@@ -14,8 +14,8 @@ namespace {
 
 // All that any program asks for.
 constexpr absl::string_view kSymbols[] = {
-    "__per_cpu_offset", "iomem_resource", "mem_section", "node_data",
-    "pipeanon_fops",    "pipefifo_fops",  "vmemmap_base"};
+    "__per_cpu_offset", "iomem_resource", "mem_section",   "memory_chain",
+    "node_data",        "pipeanon_fops",  "pipefifo_fops", "vmemmap_base"};
 
 }  // namespace
 

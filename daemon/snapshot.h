@@ -390,7 +390,8 @@ inline constexpr const char* kWhysPagesStay[] = {
     "offline",  // logically: a balloon or virtio-mem has it
     "hwpoison",
     "secretmem",
-    "transient",  // nothing was left to hold it when it was looked at
+    "transient",         // nothing was left to hold it when it was looked at
+    "no_target_memory",  // nothing held it: there was nowhere to move it to
 };
 inline constexpr size_t kNrWhysPagesStay = std::size(kWhysPagesStay);
 static_assert(kNrWhysPagesStay == NR_PAGE_STAYS, "a reason has no name");
@@ -556,6 +557,9 @@ struct MemoryDevice {
   // Where virtio-mem may have memory, in bytes; else 0.
   uint64_t start = 0;
   uint64_t size = 0;
+  // What the host asks virtio-mem to have; nothing where the driver's word is
+  // not known.
+  std::optional<uint64_t> requested_bytes;
 
   bool operator==(const MemoryDevice&) const = default;
 };

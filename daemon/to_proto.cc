@@ -592,6 +592,8 @@ v1::MemoryDevice ToProto(const MemoryDeviceState& state) {
   out.set_unplugged_pages(state.unplugged_pages);
   out.set_partly_plugged_blocks(state.partly_plugged_blocks);
   if (state.plugged_bytes) out.set_plugged_bytes(*state.plugged_bytes);
+  if (state.device.requested_bytes)
+    out.set_requested_bytes(*state.device.requested_bytes);
   return out;
 }
 

@@ -339,6 +339,14 @@ std::string NameOfVirtioMem() {
   Fail("the driver has no device");
 }
 
+// Before Linux v5.11 the driver's memory tells nothing to who does not know it.
+void ExpectRequested(const Json& device, uint64_t bytes) {
+  if (fs::exists("/sys/kernel/btf/virtio_mem"))
+    EXPECT_EQ(device.at("requested_bytes"), bytes);
+  else
+    EXPECT_FALSE(device.contains("requested_bytes")) << device;
+}
+
 TEST_F(HotAdd, WhatVirtioMemHasPluggedIsToldToThePage) {
   constexpr uint64_t kMiB = 1 << 20;
   const std::string name = NameOfVirtioMem();
@@ -353,6 +361,7 @@ TEST_F(HotAdd, WhatVirtioMemHasPluggedIsToldToThePage) {
   EXPECT_EQ(device.at("online_blocks"), kBlocksADimm);
   EXPECT_EQ(device.at("unplugged_pages"), 0);
   EXPECT_EQ(device.at("plugged_bytes"), memory.size());
+  ExpectRequested(device, 256 * kMiB);
 
   // Less than a block: parts of blocks go.
   memory.Request(182 * kMiB);
@@ -363,6 +372,7 @@ TEST_F(HotAdd, WhatVirtioMemHasPluggedIsToldToThePage) {
   EXPECT_EQ(device.at("unplugged_pages"),
             (256 * kMiB - memory.size()) / kPageBytes);
   EXPECT_GE(device.at("partly_plugged_blocks"), 1);
+  ExpectRequested(device, 182 * kMiB);
 
   // One page keeps the rest of its block from going.
   {
@@ -376,6 +386,7 @@ TEST_F(HotAdd, WhatVirtioMemHasPluggedIsToldToThePage) {
     device = AskAboutDevice(name, &blocks);
     EXPECT_EQ(device.at("plugged_bytes"), memory.size());
     EXPECT_EQ(device.at("partly_plugged_blocks"), 1);
+    ExpectRequested(device, 0);
     EXPECT_EQ(blocks, Json::array({holder.pfns().at(0) / BlockPages()}));
     const std::string text = Ask({"pinwatch", "explain", name}, seconds(30));
     EXPECT_NE(text.find("The host asks it to have 0 B"), std::string::npos)
