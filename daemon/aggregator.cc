@@ -578,6 +578,14 @@ std::vector<uint64_t> Aggregator::PagesOfUnknownHolder(size_t most) const {
   return pfns;
 }
 
+std::vector<BlockingPage*> Aggregator::UnchargedPages() {
+  std::vector<BlockingPage*> pages;
+  for (auto& [attempt, noted] : blockers_)
+    for (BlockingPage& page : noted)
+      if (!page.cgroup) pages.push_back(&page);
+  return pages;
+}
+
 void Aggregator::SetPageLook(uint64_t pfn,
                              const std::optional<BlockLook>& look) {
   std::vector<BlockingPage> found;

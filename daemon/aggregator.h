@@ -66,6 +66,9 @@ class Aggregator {
   // way of attempts that run, of which a look at their block lists some only,
   // and the newest that a migration left, which nobody has looked at.
   std::vector<uint64_t> PagesOfUnknownHolder(size_t most) const;
+  // Pages that the census alone found in the way of attempts that run, with no
+  // word yet of what they are charged to. Good until the next change.
+  std::vector<BlockingPage*> UnchargedPages();
   // What a look at such a page found; nothing where there could be none.
   void SetPageLook(uint64_t pfn, const std::optional<BlockLook>& look);
 

@@ -58,6 +58,10 @@ BlockingPage ToBlockingPage(uint64_t pfn, const hotplug_blocker& blocker) {
   // What was to be migrated has been isolated.
   BlockingPage page =
       ToBlockingPage(pfn, blocker.page, blocker.step == HOTPLUG_MIGRATING);
+  // Whatever holds a page itself would keep it there all the same.
+  if (blocker.no_target && (page.why == kWhysPagesStay[STAYS_TRANSIENT] ||
+                            page.why == kWhysPagesStay[STAYS_HUGETLB]))
+    page.why = kWhysPagesStay[STAYS_NO_TARGET];
   page.step = StepName(static_cast<hotplug_step>(blocker.step));
   page.times_met = blocker.times_met;
   return page;

@@ -100,6 +100,8 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
        {progs.offline__fentry_enter, progs.offline__fexit_exit,
         progs.online__fentry_enter, progs.online__fexit_exit})
     bpf_program__set_autoload(program, true);
+  bpf_program__set_autoload(progs.round__kretprobe, true);
+  bpf_program__set_autoattach(progs.round__kretprobe, false);
   if (layout.migrate_args == 7)
     bpf_program__set_autoload(progs.round__tp_btf_7_args, true);
   if (layout.migrate_args == 8)
@@ -140,10 +142,6 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
           layout.hotplug_functions.find("start_isolate_page_range");
       isolate != layout.hotplug_functions.end())
     programs->rodata->isolate_result_arg = isolate->second;
-  if (!missing.empty())
-    source->lacks_ =
-        absl::StrCat("not followed here: ", absl::StrJoin(missing, ", "));
-
   if (const int error = hotplug_bpf__load(programs))
     return absl::ErrnoToStatus(
         -error, "the kernel refuses programs on memory_subsys_offline");
@@ -151,9 +149,28 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
       ring_buffer__new(bpf_map__fd(programs->maps.hotplug_ended), TakeEnded,
                        source.get(), nullptr));
   if (!source->ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
+  // Where it cannot be attached now it cannot later.
+  source->FollowResults(true);
+  source->tells_results_ = programs->links.round__kretprobe != nullptr;
+  source->FollowResults(false);
+  if (!source->tells_results_) missing.push_back("the result of migrate_pages");
   if (const int error = hotplug_bpf__attach(programs))
     return absl::ErrnoToStatus(-error, "attach to memory_subsys_offline");
+  if (!missing.empty())
+    source->lacks_ =
+        absl::StrCat("not followed here: ", absl::StrJoin(missing, ", "));
   return source;
+}
+
+void HotplugSource::FollowResults(bool wanted) {
+  bpf_link*& link = programs_->links.round__kretprobe;
+  if (wanted == (link != nullptr)) return;
+  if (wanted) {
+    link = bpf_program__attach(programs_->progs.round__kretprobe);
+  } else {
+    bpf_link__destroy(link);
+    link = nullptr;
+  }
 }
 
 int HotplugSource::Attach() { return hotplug_bpf__attach(programs_.get()); }
@@ -299,6 +316,10 @@ absl::StatusOr<HotplugReading> HotplugSource::Read(Timestamp now) {
   if (absl::Status status = ReadEnded(now, reading); !status.ok())
     return status;
   ReadBlockers(now, reading);
+  if (tells_results_)
+    FollowResults(std::ranges::any_of(reading.running, [](const auto& attempt) {
+      return attempt.failed_pages > 0;
+    }));
   running_cgroups_.clear();
   for (const HotplugAttempt& attempt : reading.running)
     running_cgroups_[attempt.tid] = attempt.cgroup;

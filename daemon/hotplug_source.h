@@ -54,6 +54,8 @@ class HotplugSource {
   static void FreeRing(ring_buffer* ring);
   static int TakeEnded(void* source, void* data, size_t size);
 
+  // Puts the program that tells why migrate_pages() stopped there, or off.
+  void FollowResults(bool wanted);
   HotplugAttempt ToAttempt(const hotplug_attempt& from, Timestamp now) const;
   void ReadRunning(Timestamp now, HotplugReading& reading);
   absl::Status ReadEnded(Timestamp now, HotplugReading& reading);
@@ -64,6 +66,7 @@ class HotplugSource {
   std::vector<std::string> zones_;
   std::string lacks_;
   bool tells_steps_ = false;            // every program on them is attached
+  bool tells_results_ = false;          // the one on them can be attached
   std::vector<hotplug_attempt> ended_;  // drained, not yet read
   // Of those seen running, by thread: an asker is often gone at the end.
   std::map<uint32_t, std::string> running_cgroups_;

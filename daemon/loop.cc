@@ -145,6 +145,7 @@ void Loop::Run(int stop_fd) {
       if (census_observable_)
         for (uint64_t block : aggregator_.BlocksOfAttempts())
           LookAt(block, true);
+      AddCgroups(aggregator_.UnchargedPages());
       LookForHolders();
       SearchReferences();
       if (auto history = aggregator_.TakeChangedHistory())
@@ -529,7 +530,9 @@ void Loop::AnswerAboutBlock(const AskedBlock& question) {
       aggregator_.Explain(question.block_id, Now());
   if (report.ok()) {
     AddReferences(report->blockers);
-    AddCgroups(report->blockers);
+    std::vector<BlockingPage*> pages;
+    for (BlockingPage& page : report->blockers) pages.push_back(&page);
+    AddCgroups(pages);
     AddMappers(report->blockers);
   }
   question.answer(std::move(report));
@@ -543,16 +546,13 @@ std::vector<std::optional<MemoryCgroup>> Loop::ReadCgroups(
   return cgroups;
 }
 
-void Loop::AddCgroups(std::vector<BlockingPage>& pages) {
+void Loop::AddCgroups(const std::vector<BlockingPage*>& pages) {
+  if (pages.empty()) return;
   std::vector<uint64_t> pfns;
-  std::vector<BlockingPage*> named;
-  for (BlockingPage& page : pages) {
-    pfns.push_back(page.pfn);
-    named.push_back(&page);
-  }
+  for (const BlockingPage* page : pages) pfns.push_back(page->pfn);
   const std::vector<std::optional<MemoryCgroup>> cgroups = ReadCgroups(pfns);
-  for (size_t i = 0; i < pages.size(); ++i) pages[i].cgroup = cgroups[i];
-  NameCgroups(named);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i]->cgroup = cgroups[i];
+  NameCgroups(pages);
 }
 
 std::map<uint64_t, PageMappers> Loop::FindMappersOf(

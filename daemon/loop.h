@@ -129,7 +129,7 @@ class Loop {
   // What the pages are charged to, without the paths.
   std::vector<std::optional<MemoryCgroup>> ReadCgroups(
       const std::vector<uint64_t>& pfns);
-  void AddCgroups(std::vector<BlockingPage>& pages);
+  void AddCgroups(const std::vector<BlockingPage*>& pages);
   // Who maps them, where that may be seen.
   std::map<uint64_t, PageMappers> FindMappersOf(
       const std::vector<uint64_t>& pfns);

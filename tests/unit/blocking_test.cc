@@ -33,6 +33,18 @@ TEST(Blocking, NothingIsLeftToHoldIt) {
   EXPECT_EQ(page.nr_pages, 1u);
 }
 
+TEST(Blocking, WhatNothingHoldsStaysForWantOfAPlaceToGo) {
+  hotplug_blocker blocker = AnonPage();
+  blocker.no_target = 1;
+  EXPECT_EQ(Convert(blocker).why, "no_target_memory");
+  blocker.page.kind = KIND_HUGETLB;
+  EXPECT_EQ(Convert(blocker).why, "no_target_memory");
+  blocker = AnonPage();
+  blocker.no_target = 1;
+  blocker.page.refcount = 5;
+  EXPECT_EQ(Convert(blocker).why, "plain_reference");
+}
+
 TEST(Blocking, OnlyWhatWasToBeMigratedHasAReferenceOfTheAttempt) {
   hotplug_blocker blocker = AnonPage();
   blocker.step = HOTPLUG_FINISHING;

@@ -2,6 +2,13 @@
 //
 // A huge page of 1 GiB, which spans eight memory blocks: run by name, in a
 // guest whose kernel has set one aside.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
 #include "tests/vm/guest.h"
 
 namespace pinwatch::guest {
@@ -89,6 +96,58 @@ void ExpectHeldAsAWhole(const std::string& buffers) {
 TEST_F(Gigantic, SevenBuffersHoldItAsAWhole) { ExpectHeldAsAWhole("7"); }
 
 TEST_F(Gigantic, OneBufferAtItsEndHoldsItAsAWhole) { ExpectHeldAsAWhole("1"); }
+
+// The pfn of the calling process's page; 0 where there is none.
+uint64_t PfnOf(const char* page) {
+  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  uint64_t entry = 0;
+  const auto at = reinterpret_cast<uintptr_t>(page) / kPageBytes;
+  if (pread(fd, &entry, sizeof(entry), static_cast<off_t>(at * 8)) != 8)
+    entry = 0;
+  close(fd);
+  return entry & ((uint64_t{1} << 55) - 1);
+}
+
+// The kernel makes no page of that size to move one to.
+TEST_F(Gigantic, OneInUseHasNowhereToGoAndTheAttemptSaysSo) {
+  constexpr size_t kBytes = kPagesPerGiB * kPageBytes;
+  constexpr int k1GiB = 30 << MAP_HUGE_SHIFT;
+  char* const data = static_cast<char*>(
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | k1GiB, -1, 0));
+  ASSERT_NE(data, MAP_FAILED) << strerror(errno);
+  data[0] = 'x';
+  const uint64_t head = PfnOf(data);
+  ASSERT_NE(head, 0u);
+  const uint64_t block = head / BlockPages();
+  Process offline({"memory-block", "offline", std::to_string(block)});
+  Json attempt;
+  const bool told = Eventually(kOfflineTimeout, [&] {
+    const Json attempts =
+        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"})).at("attempts");
+    if (attempts.empty()) return false;
+    attempt = attempts.at(0);
+    if (attempt.at("block") != block) return false;
+    for (const Json& page : attempt.at("blockers"))
+      if (page.at("why") == "no_target_memory") return true;
+    return !attempt.at("running").get<bool>();
+  });
+  offline.Signal(SIGTERM);
+  const std::string result =
+      Json::parse(offline.ReadLine(kOfflineTimeout)).at("result");
+  EXPECT_TRUE(told) << attempt;
+  EXPECT_EQ(result, "EINTR") << attempt;
+  size_t pages = 0;
+  for (const Json& page : attempt.at("blockers")) {
+    if (page.at("pfn") != head) continue;
+    ++pages;
+    EXPECT_EQ(page.at("why"), "no_target_memory") << page;
+    EXPECT_EQ(page.at("page_class"), "hugetlb") << page;
+  }
+  EXPECT_EQ(pages, 1u) << attempt;
+  EXPECT_EQ(PfnOf(data), head);
+  munmap(data, kBytes);
+}
 
 }  // namespace
 }  // namespace pinwatch::guest
