@@ -11,14 +11,12 @@
 
 #include "events.h"
 #include "page_facts.h"
+#include "pageblock.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* x86-64; the build refuses other architectures. */
-#define PAGEBLOCK_SHIFT 9
 #define MAX_ORDER 10 /* of a free range */
-#define PAGE_BYTES 4096UL
-
 /* Flag bits of section_mem_map; the address proper begins above them. */
 #define SECTION_IS_ONLINE (1UL << 2)
 
@@ -33,7 +31,6 @@ const volatile __u32 nid_shift = 54;
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 
-const volatile __u64 mem_section_at;
 const volatile __u64 node_data_at;
 const volatile __u64 per_cpu_offset_at;
 const volatile __u64 iomem_resource_at;
@@ -245,28 +242,6 @@ static __always_inline bool is_plain(const struct walk *walk, const struct page_
 	       !(page->compound_head & 1);
 }
 
-/*
- * A pageblock's migratetype is four bits of a bitmap, or eight where isolation
- * has a bit of its own (from v6.18 on).
- */
-static __always_inline __u32 read_migratetype(const struct walk *walk)
-{
-	bool wide = bpf_core_enum_value_exists(enum pageblock_bits, PB_migrate_isolate);
-	__u32 width = wide ? 8 : 4;
-	__u32 bit = (walk->pfn & ((1UL << SECTION_SHIFT) - 1)) / (1 << PAGEBLOCK_SHIFT) * width;
-	__u64 word = 0;
-
-	bpf_probe_read_kernel(
-		&word, sizeof(word),
-		(char *)walk->usage +
-			bpf_core_field_offset(struct mem_section_usage, pageblock_flags) +
-			bit / 64 * 8);
-	word >>= bit % 64;
-	if (wide && word >> bpf_core_enum_value(enum pageblock_bits, PB_migrate_isolate) & 1)
-		return bpf_core_enum_value(enum migratetype, MIGRATE_ISOLATE);
-	return word & (PINWATCH_MAX_MIGRATETYPES - 1);
-}
-
 /* Pages of each class that the run has listed. */
 __u32 nr_listed_of[16];
 _Static_assert(NR_PAGE_CLASSES <= 16, "a class has no counter");
@@ -338,7 +313,7 @@ static __always_inline bool fill_bulk(struct walk *walk)
 	/* A bulk lies within one pageblock. */
 	if (walk->pfn >> PAGEBLOCK_SHIFT != walk->pageblock) {
 		walk->pageblock = walk->pfn >> PAGEBLOCK_SHIFT;
-		walk->migratetype = read_migratetype(walk);
+		walk->migratetype = migratetype_of(walk->pfn, walk->usage);
 	}
 	return true;
 }
@@ -432,27 +407,6 @@ static __always_inline long census_step(struct walk *walk)
 	walk->pfn += nr_pages;
 	result->steps++;
 	return 0;
-}
-
-/* The section's flags, and its usage in *usage; 0 when there is no section. */
-static __always_inline __u64 section_flags(__u64 pfn, __u64 *usage)
-{
-	const __u64 size = bpf_core_type_size(struct mem_section);
-	const __u64 per_root = PAGE_BYTES / size;
-	__u64 nr = pfn >> SECTION_SHIFT;
-	__u64 roots = 0, root = 0, flags = 0;
-	struct mem_section *section;
-
-	bpf_probe_read_kernel(&roots, sizeof(roots), (void *)mem_section_at);
-	if (!roots)
-		return 0;
-	bpf_probe_read_kernel(&root, sizeof(root), (void *)(roots + nr / per_root * 8));
-	if (!root)
-		return 0;
-	section = (struct mem_section *)(root + nr % per_root * size);
-	bpf_probe_read_kernel(&flags, sizeof(flags), &section->section_mem_map);
-	bpf_probe_read_kernel(usage, sizeof(*usage), &section->usage);
-	return flags;
 }
 
 /* False where there is nothing to walk through. */

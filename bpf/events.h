@@ -573,9 +573,56 @@ struct pin_begin {
 	__u64 major_faults;
 	__u32 taken;
 	__u32 door;
+	__u32 moving; /* there is a struct pin_moving of it */
+	__u32 reserved;
 };
-ASSERT_LAYOUT(struct pin_begin, 40);
+ASSERT_LAYOUT(struct pin_begin, 48);
 #define PINWATCH_PIN_BEGINS 1024
+
+/* Where a page lay that no long-term pin may keep. */
+enum pin_moves_from {
+	PIN_MOVES_FROM_MOVABLE, /* ZONE_MOVABLE */
+	PIN_MOVES_FROM_CMA,
+	PIN_MOVES_FROM_OTHER, /* an isolated pageblock; or of moved pages, not told */
+	NR_PIN_MOVES_FROM,
+};
+
+/* What long-term calls had to move before they could pin. Pages are of 4 KiB. */
+struct pin_moved {
+	__u64 collected[NR_PIN_MOVES_FROM]; /* a page counts again in each round */
+	__u64 isolated[NR_PIN_MOVES_FROM];
+	__u64 moved[NR_PIN_MOVES_FROM];
+	__u64 failed;	 /* isolated, and did not move */
+	__u64 no_target; /* times there was no page to move one to */
+	__u64 calls;
+	__u64 rounds;
+	__u64 ns;	/* from the first page of each round to its end */
+	__u64 calls_ns; /* how long these calls took as a whole */
+};
+ASSERT_LAYOUT(struct pin_moved, 120);
+
+/* Owners that have such an account. */
+#define PINWATCH_MAX_MOVERS 16384
+
+/* What a call that is under way has moved so far. */
+struct pin_moving {
+	__u64 begin_ns; /* of the call: CLOCK_MONOTONIC */
+	__u64 start_ns; /* CLOCK_BOOTTIME of the process's start */
+	__u32 tgid;
+	__u32 door;
+	char comm[16];	      /* of the process: hostile text */
+	__u64 stuck_pfn;      /* that could not be isolated, last; 0: none */
+	__u64 stuck_ns;	      /* when */
+	struct pin_moved sum; /* of rounds that have ended */
+	struct {
+		__u64 begin_ns;	 /* 0: none is under way */
+		__u64 stuck_pfn; /* the first */
+		__u64 has_isolated;
+		__u64 collected[NR_PIN_MOVES_FROM];
+		__u64 isolated[NR_PIN_MOVES_FROM];
+	} round;
+};
+ASSERT_LAYOUT(struct pin_moving, 56 + 120 + 72);
 
 /* Calls and pages since the programs were attached; one on each CPU. */
 struct pin_totals {

@@ -256,6 +256,11 @@ enum migratetype {
 
 enum migrate_reason {
 	MR_MEMORY_HOTPLUG = 2,
+	MR_LONGTERM_PIN = 7,
+};
+
+enum zone_type {
+	ZONE_MOVABLE = 3,
 };
 
 enum node_stat_item {

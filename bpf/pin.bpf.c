@@ -208,6 +208,7 @@ struct scratch {
 	char pair[2 * STRUCT_PAGE];
 	struct pin_owner owner;
 	struct pin_latency latency; /* stays 0 */
+	struct pin_moving moving;   /* stays 0 */
 };
 
 struct {
@@ -224,6 +225,7 @@ struct measure {
 	__u64 minor_faults;
 	__u64 major_faults;
 	bool taken;
+	bool moving; /* its begin is not given back yet */
 };
 
 /* One return of a pin function. */
@@ -394,11 +396,16 @@ static __always_inline struct measure leave(__u32 door, const bool bounded)
 	measure.end_ns = bpf_ktime_get_ns();
 	measure.ns = measure.end_ns - begin->ns;
 	measure.taken = true;
+	measure.moving = begin->moving;
+	if (measure.moving)
+		return measure;
 	begin->task = 0;
 	give_back(&begin->taken, bounded);
 	__sync_fetch_and_add(&pin_begun, -1);
 	return measure;
 }
+
+#include "pin_moves.h"
 
 /* Whose memory it is, as far as that can be told: address of the leader's task_struct. */
 static __always_inline __u64 remote_leader(__u64 mm, const struct caller *caller)
@@ -992,8 +999,9 @@ static __always_inline void note_totals(const struct pin_call *call, struct pin_
 		__sync_fetch_and_add(&totals->unmeasured, 1);
 }
 
-static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, __u32 mm_arg,
-					__u32 nr_args, const bool bounded)
+/* The call's owner; 0 where it has none. */
+static __always_inline __u32 pin_returned(struct pin_call call, __u32 pages_arg, __u32 mm_arg,
+					  __u32 nr_args, const bool bounded)
 {
 	__u32 zero = 0, long_term = call.long_term & 1;
 	struct scratch *work = bpf_map_lookup_elem(&scratch, &zero);
@@ -1037,7 +1045,7 @@ static __always_inline int pin_returned(struct pin_call call, __u32 pages_arg, _
 			claim_short_term(&call, work, owner);
 	}
 	give_back(&work->busy, bounded);
-	return 0;
+	return owner;
 }
 
 #define NO_MM 99 /* the caller's own memory */
@@ -1054,11 +1062,15 @@ static __always_inline int door(__u64 *ctx, __u32 which, long returned, __u64 as
 		.door = which,
 		.long_term = long_term,
 	};
+	__u32 owner;
 
 	if (!is_active())
 		return 0;
 	call.measure = leave(which, bounded);
-	return pin_returned(call, pages_arg, mm_arg, nr_args, bounded);
+	owner = pin_returned(call, pages_arg, mm_arg, nr_args, bounded);
+	if (call.measure.moving)
+		end_moving(which, owner, call.measure.ns);
+	return 0;
 }
 
 #define LONG_TERM(flags) (((__u32)(flags)&foll_longterm) != 0)

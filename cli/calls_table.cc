@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "cli/proto_time.h"
 #include "cli/text.h"
+#include "cli/words.h"
 
 namespace pinwatch {
 namespace {
@@ -65,6 +66,30 @@ std::string Mean(const v1::PinOutcomes& outcomes) {
               static_cast<double>(outcomes.measured_calls()));
 }
 
+std::string Source(const std::string& from) {
+  if (from == "movable") return "ZONE_MOVABLE";
+  return from == "cma" ? "CMA" : "other memory";
+}
+
+// Calls that come round and round, with what lets them.
+std::string Retries(const v1::Snapshot& snapshot) {
+  std::string text;
+  for (const v1::PinRetry& retry : snapshot.pin_retries()) {
+    if (text.empty()) text = "\nCALLS THAT COME ROUND AND ROUND\n";
+    text +=
+        Wrap(absl::StrCat(
+                 NameWithPid(retry.process().comm(), retry.process().pid(), 25),
+                 " in ", Printable(retry.door()), " for ",
+                 Age(ToTime(snapshot.time()) - ToTime(retry.begin())), ", ",
+                 Count(retry.rounds()), " rounds so far",
+                 retry.has_page() ? absl::StrCat(": cannot isolate ",
+                                                 BlockerText(retry.page(), {}))
+                                  : ""),
+             kWidth, 2);
+  }
+  return text;
+}
+
 std::string Faults(const v1::PinOutcomes& outcomes) {
   if (!outcomes.measured_calls()) return "?";
   return ShortCount(outcomes.minor_faults() + outcomes.major_faults());
@@ -92,6 +117,39 @@ std::string FailuresText(const v1::PinOutcomes& outcomes) {
   return absl::StrJoin(parts, ", ");
 }
 
+std::string MovesText(const v1::PinOutcomes& outcomes) {
+  if (!outcomes.has_moves()) return "";
+  const v1::PinMoves& moves = outcomes.moves();
+  uint64_t collected = 0, isolated = 0;
+  std::vector<std::string> from;
+  for (const v1::PinMovedPages& pages : moves.pages()) {
+    collected += pages.collected_pages();
+    isolated += pages.isolated_pages();
+    if (pages.moved_pages())
+      from.push_back(absl::StrCat(
+          Count(pages.moved_pages()), " out of ", Source(pages.from()), " (",
+          Bytes(static_cast<double>(pages.copied_bytes())), " copied)"));
+  }
+  std::string text = absl::StrCat(
+      Count(moves.calls()), moves.calls() == 1 ? " call" : " calls",
+      " had to move pages first, in ", Count(moves.rounds()),
+      moves.rounds() == 1 ? " round: " : " rounds: ",
+      from.empty() ? "none moved" : absl::StrJoin(from, ", "));
+  const auto add = [&](uint64_t count, absl::string_view what) {
+    if (count) absl::StrAppend(&text, ", ", Count(count), what);
+  };
+  add(collected - isolated, " could not be isolated");
+  add(moves.failed_pages(), " did not move");
+  add(moves.no_target(), " times no memory to move to");
+  const double calls_ns =
+      absl::ToDoubleNanoseconds(ToDuration(moves.calls_time()));
+  if (calls_ns > 0)
+    absl::StrAppendFormat(
+        &text, "; %.0f %% of the time of these calls",
+        100 * absl::ToDoubleNanoseconds(ToDuration(moves.time())) / calls_ns);
+  return text;
+}
+
 std::string CallsTable(const v1::Snapshot& snapshot) {
   if (!snapshot.has_claims())
     return Wrap(
@@ -100,7 +158,7 @@ std::string CallsTable(const v1::Snapshot& snapshot) {
         kWidth);
   std::vector<const v1::SubsystemCalls*> rows;
   for (const v1::SubsystemCalls& some : snapshot.calls()) rows.push_back(&some);
-  if (rows.empty())
+  if (rows.empty() && snapshot.pin_retries().empty())
     return "no call of the pin functions since the hooks were attached\n";
   std::stable_sort(rows.begin(), rows.end(), [](auto* a, auto* b) {
     if (a->long_term() != b->long_term()) return a->long_term();
@@ -119,6 +177,8 @@ std::string CallsTable(const v1::Snapshot& snapshot) {
            Percentile99(*some), Faults(outcomes));
     if (const std::string failures = FailuresText(outcomes); !failures.empty())
       text += Detail(failures, kWidth, 2);
+    if (const std::string moves = MovesText(outcomes); !moves.empty())
+      text += Detail(moves, kWidth, 2);
   }
   const v1::ClaimTotals& claims = snapshot.claims();
   text += Wrap(
@@ -137,7 +197,18 @@ std::string CallsTable(const v1::Snapshot& snapshot) {
     text += Wrap(absl::StrCat(Count(claims.unmeasured_calls()),
                               " long-term calls were not timed"),
                  kWidth, 2);
-  return text;
+  if (snapshot.has_moves_long_term_pins() && !snapshot.moves_long_term_pins())
+    text += Wrap(
+        "this kernel moves nothing before it pins for long: pages stay where "
+        "they are, in movable memory too",
+        kWidth, 2);
+  if (claims.moves_lost())
+    text +=
+        Wrap(absl::StrCat(Count(claims.moves_lost()),
+                          " pages moved for long-term calls are on nobody's "
+                          "account"),
+             kWidth, 2);
+  return text + Retries(snapshot);
 }
 
 }  // namespace pinwatch

@@ -16,6 +16,10 @@ std::string CallsTable(const v1::Snapshot& snapshot);
 // all went well.
 std::string FailuresText(const v1::PinOutcomes& outcomes);
 
+// "3 calls had to move pages first, in 4 rounds: 40 out of ZONE_MOVABLE ...";
+// empty where nothing had to move.
+std::string MovesText(const v1::PinOutcomes& outcomes);
+
 }  // namespace pinwatch
 
 #endif  // PINWATCH_CLI_CALLS_TABLE_H_

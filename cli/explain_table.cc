@@ -158,6 +158,9 @@ std::string ProcessTable(uint32_t pid, const v1::ListOwnersResponse& owners,
     if (const std::string text = FailuresText(owner.outcomes()); !text.empty())
       failures +=
           Paragraph(absl::StrCat("through ", owner.subsystem(), ": ", text));
+    if (const std::string text = MovesText(owner.outcomes()); !text.empty())
+      failures +=
+          Paragraph(absl::StrCat("through ", owner.subsystem(), ": ", text));
     calls += owner.calls();
     pages += owner.pages();
     if (!owner.holdings().empty()) *holders.Add() = owner;

@@ -352,6 +352,23 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   return owner_book_.Update(std::move(reading.owners));
 }
 
+bool Aggregator::IsRetrying(const MovingCall& call, Timestamp now) const {
+  const int64_t ns = now.monotonic_ns - call.begin.monotonic_ns;
+  return call.rounds > pin_rules_.retry_rounds ||
+         (call.rounds > 1 && ns > pin_rules_.retry_after_ns);
+}
+
+void Aggregator::NoteHolder(const BlockLook& look, BlockingPage& page) const {
+  if (look.status == CENSUS_OK) NoteHolder(HeldPagesOf(look), page);
+}
+
+void Aggregator::SetPinRetries(std::vector<PinRetry> retries) {
+  std::ranges::sort(retries, {}, [](const PinRetry& retry) {
+    return std::pair(retry.process.pid, retry.begin.monotonic_ns);
+  });
+  pin_retries_ = std::move(retries);
+}
+
 ClaimGaps Aggregator::claim_gaps() const {
   ClaimGaps gaps = gaps_;
   if (misses_doors_) gaps.long_term_ns = INT64_MAX;
@@ -1104,6 +1121,7 @@ Snapshot Aggregator::Build(Timestamp now) {
       snapshot.inference->unclaimed_left_out = CountUnsearched();
     }
     snapshot.claims = claims_;
+    snapshot.pin_retries = pin_retries_;
     snapshot.governor = governor_;
   }
   if (!names_.migrate_reasons.empty())
@@ -1135,6 +1153,7 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   snapshot.inferred.clear();
   snapshot.inference.reset();
   snapshot.claims.reset();
+  snapshot.pin_retries.clear();
 }
 
 }  // namespace pinwatch

@@ -34,6 +34,9 @@ struct PinRules {
   // An owner that does nothing but grow.
   int64_t suspect_after_ns = 600'000'000'000;
   bool infer_holders = false;  // of pages that nobody claimed
+  // A call that comes round more often, or twice and for longer, is told of.
+  uint64_t retry_rounds = 100;
+  int64_t retry_after_ns = 1'000'000'000;
 };
 
 // Folds what the source and the host's files say into Snapshots. It has no
@@ -74,6 +77,12 @@ class Aggregator {
 
   // The result are owners that are new: add them to owner_book().
   std::vector<OwnerReading> SetClaims(Timestamp time, ClaimReading reading);
+  // Whether the call is to be told of as one that comes round and round.
+  bool IsRetrying(const MovingCall& call, Timestamp now) const;
+  // Sets who holds its page, by a look at it.
+  void NoteHolder(const BlockLook& look, BlockingPage& page) const;
+  void SetPinRetries(std::vector<PinRetry> retries);
+  const std::vector<PinRetry>& pin_retries() const { return pin_retries_; }
   OwnerBook& owner_book() { return owner_book_; }
   // The source has forgotten them.
   void ForgetOwners(const std::vector<uint32_t>& ids);
@@ -258,6 +267,7 @@ class Aggregator {
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;
+  std::vector<PinRetry> pin_retries_;
   ClaimGaps gaps_;
   Inference inference_;
   InferenceTotals inference_totals_;

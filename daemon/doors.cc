@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <string_view>
 
 namespace pinwatch {
 namespace {
@@ -76,6 +77,19 @@ constexpr char kEntry[] = "_entry";
 constexpr char kInner[] = "__gup_longterm_locked";
 constexpr char kInnerProgram[] = "gup_longterm_locked__fexit";
 
+// Of bpf/pin_moves.h. The first must be there.
+struct MoveProgram {
+  std::string_view function;
+  std::string_view program;
+};
+constexpr MoveProgram kMovePrograms[] = {
+    {"folio_isolate_lru", "isolate_lru__fexit"},
+    {"isolate_hugetlb", "isolate_hugetlb__fexit"},
+    {"folio_isolate_hugetlb", "folio_isolate_hugetlb__fexit"},
+    {"alloc_migration_target", "migration_target__fexit"},
+    {"migrate_longterm_unpinnable_folios", "migrate_longterm__fexit"},
+};
+
 // What follows the calls when they return, and what notes when they began.
 std::array<std::string, 2> Programs(const std::string& name, bool bounded) {
   const std::string form = bounded ? "_bounded" : "";
@@ -92,6 +106,39 @@ bool Has(const PinFunctions& functions, const std::string& name,
 
 bool IsEntry(const std::string& program) {
   return program.find(kEntry) != std::string::npos;
+}
+
+bool IsTracepoint(const std::string& program) {
+  return program == "pages_moved__7_args" || program == "pages_moved__8_args";
+}
+
+bool IsMoveProgram(const std::string& program) {
+  return IsTracepoint(program) ||
+         std::ranges::find(kMovePrograms, program, &MoveProgram::program) !=
+             std::end(kMovePrograms);
+}
+
+std::set<std::string> MoveFunctions() {
+  std::set<std::string> names;
+  for (const MoveProgram& one : kMovePrograms) names.emplace(one.function);
+  return names;
+}
+
+std::set<std::string> ChooseMovePrograms(
+    const std::set<std::string>& functions, int migrate_args,
+    const std::vector<std::string>& migrate_reasons) {
+  std::set<std::string> programs;
+  if (!functions.count("folio_isolate_lru") ||
+      (migrate_args != 7 && migrate_args != 8) ||
+      std::ranges::find(migrate_reasons, "longterm_pin") ==
+          migrate_reasons.end())
+    return programs;
+  for (const MoveProgram& one : kMovePrograms)
+    if (functions.count(std::string(one.function)))
+      programs.emplace(one.program);
+  programs.insert(migrate_args == 7 ? "pages_moved__7_args"
+                                    : "pages_moved__8_args");
+  return programs;
 }
 
 std::set<std::string> DoorFunctions() {

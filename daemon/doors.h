@@ -33,6 +33,21 @@ struct Doors {
   std::set<std::string> implied;
 };
 
+// Functions that ChooseMovePrograms() goes by.
+std::set<std::string> MoveFunctions();
+
+// The programs that follow what long-term calls have to move; none where the
+// kernel does not move, or not by what is known here. `migrate_args`: of the
+// tracepoint mm_migrate_pages.
+std::set<std::string> ChooseMovePrograms(
+    const std::set<std::string>& functions, int migrate_args,
+    const std::vector<std::string>& migrate_reasons);
+
+// Whether a program is one of these, and none of a door.
+bool IsMoveProgram(const std::string& program);
+// Whether it is attached to a tracepoint.
+bool IsTracepoint(const std::string& program);
+
 // Whether a program runs when calls begin, and not when they return.
 bool IsEntry(const std::string& program);
 

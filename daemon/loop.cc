@@ -277,6 +277,7 @@ void Loop::ReadClaims() {
     absl::StatusOr<ClaimReading> reading = source_->ReadClaims(now);
     if (!reading.ok()) return reading.status();
     Govern(*reading, now);
+    FollowRetries(reading->moving, now);
     for (const OwnerReading& owner :
          aggregator_.SetClaims(now, *std::move(reading)))
       aggregator_.owner_book().Add(owner,
@@ -284,6 +285,47 @@ void Loop::ReadClaims() {
     source_->KeepGaps(aggregator_.claim_gaps());
     return absl::OkStatus();
   });
+}
+
+// Calls that come round and round, with the page that lets them. It is looked
+// at once for each call.
+void Loop::FollowRetries(const std::vector<MovingCall>& moving, Timestamp now) {
+  std::vector<PinRetry> retries;
+  for (const MovingCall& call : moving) {
+    if (!aggregator_.IsRetrying(call, now)) continue;
+    PinRetry retry{
+        .process = resolver_.Find(call.pid, call.start_boottime_ns, call.comm),
+        .door = call.door,
+        .begin = call.begin,
+        .rounds = call.rounds,
+        .page = std::nullopt};
+    if (call.stuck_pfn) {
+      retry.page = FindStuckPage(call);
+      retry.page->last_met = call.stuck;
+    }
+    retries.push_back(std::move(retry));
+  }
+  aggregator_.SetPinRetries(std::move(retries));
+}
+
+BlockingPage Loop::FindStuckPage(const MovingCall& call) {
+  for (const PinRetry& known : aggregator_.pin_retries())
+    if (known.process.pid == call.pid &&
+        known.begin.monotonic_ns == call.begin.monotonic_ns && known.page &&
+        known.page->pfn == call.stuck_pfn)
+      return *known.page;
+  const auto facts = source_->ReadPages({call.stuck_pfn});
+  std::vector<BlockingPage> page = {
+      facts.ok() ? ToBlockingPage(call.stuck_pfn, facts->front(),
+                                  /*isolated=*/false)
+                 : BlockingPage{.pfn = call.stuck_pfn}};
+  page[0].first_met = call.stuck;
+  AddReferences(page);
+  AddCgroups(page);
+  AddMappers(page);
+  if (const auto look = LookAtPage(call.stuck_pfn))
+    aggregator_.NoteHolder(*look, page[0]);
+  return std::move(page[0]);
 }
 
 void Loop::Govern(const ClaimReading& reading, Timestamp now) {

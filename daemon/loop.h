@@ -119,6 +119,8 @@ class Loop {
   bool BlocksAreDue(int64_t now);
   void ReadHotplug();
   void ReadClaims();
+  void FollowRetries(const std::vector<MovingCall>& moving, Timestamp now);
+  BlockingPage FindStuckPage(const MovingCall& call);
   void Govern(const ClaimReading& reading, Timestamp now);
   void CheckOwners(size_t most);
   void ForgetOwners();

@@ -54,6 +54,8 @@ struct Options {
   double hooks_off_seconds = 60;
   double overdue_seconds = 1;
   double suspect_seconds = 600;
+  uint64_t retry_rounds = PinRules().retry_rounds;
+  double retry_seconds = 1;
   bool infer_holders = false;
   bool follow_references = false;
   std::string bpf_dir;       // empty: claims end with the daemon
@@ -114,6 +116,16 @@ void AddOptions(CLI::App& app, Options& options) {
                  "Seconds of growth without an end after which who pins for "
                  "long is a suspected leak")
       ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--pins.retry-rounds", options.retry_rounds,
+                 "Rounds after which a call that pins for long and comes round "
+                 "again and again, since a page does not let it, is told of")
+      ->check(CLI::Range(1, 1000000000))
+      ->capture_default_str();
+  app.add_option("--pins.retry-after", options.retry_seconds,
+                 "Seconds after which the same is done with fewer rounds, of "
+                 "two or more")
+      ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   app.add_flag("--holders.infer", options.infer_holders,
                "Look for the likely holders of pages that nobody claimed, such "
@@ -306,7 +318,9 @@ int Run(const Options& options) {
   Aggregator aggregator(host, source->names(), facts, started,
                         {.overdue_ns = ToNs(options.overdue_seconds),
                          .suspect_after_ns = ToNs(options.suspect_seconds),
-                         .infer_holders = inferred.observable});
+                         .infer_holders = inferred.observable,
+                         .retry_rounds = options.retry_rounds,
+                         .retry_after_ns = ToNs(options.retry_seconds)});
   if (!options.history_file.empty())
     TakeOverHistory(options.history_file, aggregator);
   std::unique_ptr<HistoryWriter> history;

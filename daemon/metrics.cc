@@ -222,6 +222,51 @@ void EachSubsystem(const Scrape& s, const Emit& emit) {
     emit(std::invoke(value, calls), key.first, KindName(key.second));
 }
 
+// Those that pin for long; nothing where it is not followed what they move.
+template <auto value>
+void EachMover(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot))
+    if (key.second)
+      emit(std::invoke(value, calls.outcomes.moves.value_or(PinMoves())),
+           key.first);
+}
+
+void ReadMovePages(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot)) {
+    if (!key.second) continue;
+    const PinMoves moves = calls.outcomes.moves.value_or(PinMoves());
+    for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from) {
+      const char* const name = kPinMovesFrom[from];
+      emit(moves.collected[from], key.first, name, "collected");
+      emit(moves.isolated[from], key.first, name, "isolated");
+      emit(moves.moved[from], key.first, name, "moved");
+    }
+  }
+}
+
+void ReadCopiedBytes(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot)) {
+    if (!key.second) continue;
+    const PinMoves moves = calls.outcomes.moves.value_or(PinMoves());
+    for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from)
+      emit(moves.moved[from] * kPageBytes, key.first, kPinMovesFrom[from]);
+  }
+}
+
+template <auto value>
+void OfMoves(const Scrape& s, const Emit& emit) {
+  if (s.snapshot.claims && s.snapshot.claims->follows_moves)
+    emit(std::invoke(value, *s.snapshot.claims));
+}
+
+void ReadPinRetries(const Scrape& s, const Emit& emit) {
+  if (s.snapshot.claims && s.snapshot.claims->follows_moves)
+    emit(s.snapshot.pin_retries.size());
+}
+
 template <auto value>
 constexpr auto OutcomeOf = [](const PinCalls& calls) {
   return static_cast<double>(std::invoke(value, calls.outcomes));
@@ -781,6 +826,73 @@ constexpr MetricDef kMetrics[] = {
      .read = EachSubsystem<[](const PinCalls& calls) {
        return ToHistogram(calls);
      }>},
+    {.name = "pinwatch_subsystem_pin_moving_calls_total",
+     .type = kCounter,
+     .help = "Long-term calls that had something to move out of ZONE_MOVABLE "
+             "or CMA before they could pin, by who in the kernel asked.",
+     .labels = {"subsystem"},
+     .read = EachMover<&PinMoves::calls>},
+    {.name = "pinwatch_subsystem_pin_moving_calls_seconds_total",
+     .type = kCounter,
+     .help = "Time that these calls took as a whole.",
+     .labels = {"subsystem"},
+     .read = EachMover<[](const PinMoves& moves) {
+       return static_cast<double>(moves.calls_ns) / kNsPerSecond;
+     }>},
+    {.name = "pinwatch_subsystem_pin_move_seconds_total",
+     .type = kCounter,
+     .help = "Of that, time in rounds of moving: each from the first page that "
+             "it took to its end.",
+     .labels = {"subsystem"},
+     .read = EachMover<[](const PinMoves& moves) {
+       return static_cast<double>(moves.ns) / kNsPerSecond;
+     }>},
+    {.name = "pinwatch_subsystem_pin_move_rounds_total",
+     .type = kCounter,
+     .help = "Rounds of these calls: each collects, moves, and tries again to "
+             "pin. Up to Linux v6.1 they are derived.",
+     .labels = {"subsystem"},
+     .read = EachMover<&PinMoves::rounds>},
+    {.name = "pinwatch_subsystem_pin_move_pages_total",
+     .type = kCounter,
+     .help = "Pages by where they lay and how far they came: collected (in "
+             "each round again), of these isolated, of these moved. other: an "
+             "isolated memory block, and what was moved by a round that moved "
+             "some of several kinds and failed with some.",
+     .labels = {"subsystem", "from", "step"},
+     .read = ReadMovePages},
+    {.name = "pinwatch_subsystem_pin_move_copied_bytes_total",
+     .type = kCounter,
+     .help = "Bytes copied by moving these pages: what discarding the content "
+             "of buffers, as FOLL_DISCARD was proposed for, would save.",
+     .labels = {"subsystem", "from"},
+     .read = ReadCopiedBytes},
+    {.name = "pinwatch_subsystem_pin_move_failed_pages_total",
+     .type = kCounter,
+     .help = "Pages that were isolated and did not move.",
+     .labels = {"subsystem"},
+     .read = EachMover<&PinMoves::failed>},
+    {.name = "pinwatch_subsystem_pin_move_no_target_total",
+     .type = kCounter,
+     .help = "Times there was no page outside movable memory to move one to.",
+     .labels = {"subsystem"},
+     .read = EachMover<&PinMoves::no_target>},
+    {.name = "pinwatch_pin_moves_lost_pages_total",
+     .type = kCounter,
+     .help = "Pages moved for long-term calls that are on no subsystem's "
+             "account: the begin of the call was not noted.",
+     .read = OfMoves<&ClaimTotals::moves_lost>},
+    {.name = "pinwatch_pin_moves_missed_total",
+     .type = kCounter,
+     .help = "Times the kernel did not run a hook by which it is followed what "
+             "long-term calls move.",
+     .read = OfMoves<&ClaimTotals::moves_missed>},
+    {.name = "pinwatch_pin_retrying_calls",
+     .type = kGauge,
+     .help = "Long-term calls under way that come round again and again, as "
+             "--pins.retry-rounds and --pins.retry-after say; pinwatch calls "
+             "names them and the page.",
+     .read = ReadPinRetries},
     {.name = "pinwatch_pin_calls_skipped_total",
      .type = kCounter,
      .help = "Short-term calls of the pin functions that sampling left "

@@ -14,12 +14,20 @@ void Fields(Archive& archive, T& errors) {
   archive(error, calls);
 }
 
+template <typename Archive, Of<PinMoves> T>
+void Fields(Archive& archive, T& moves) {
+  auto& [calls, rounds, collected, isolated, moved, failed, no_target, ns,
+         calls_ns] = moves;
+  archive(calls, rounds, collected, isolated, moved, failed, no_target, ns,
+          calls_ns);
+}
+
 template <typename Archive, Of<PinOutcomes> T>
 void Fields(Archive& archive, T& outcomes) {
   auto& [asked_pages, partial_calls, failed_calls, errors, measured_calls,
-         measured_ns, minor_faults, major_faults] = outcomes;
+         measured_ns, minor_faults, major_faults, moves] = outcomes;
   archive(asked_pages, partial_calls, failed_calls, errors, measured_calls,
-          measured_ns, minor_faults, major_faults);
+          measured_ns, minor_faults, major_faults, moves);
 }
 
 template <typename Archive, Of<PinHolding> T>

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <type_traits>
@@ -69,7 +71,30 @@ PinOutcomes Since(const pin_activity& before, const pin_activity& now) {
           .measured_calls = now.measured_calls - before.measured_calls,
           .measured_ns = now.measured_ns - before.measured_ns,
           .minor_faults = now.minor_faults - before.minor_faults,
-          .major_faults = now.major_faults - before.major_faults};
+          .major_faults = now.major_faults - before.major_faults,
+          .moves = {}};
+}
+
+PinMoves ToMoves(const pin_moved& from) {
+  PinMoves moves{.calls = from.calls,
+                 .rounds = from.rounds,
+                 .failed = from.failed,
+                 .no_target = from.no_target,
+                 .ns = from.ns,
+                 .calls_ns = from.calls_ns};
+  std::ranges::copy(from.collected, moves.collected);
+  std::ranges::copy(from.isolated, moves.isolated);
+  std::ranges::copy(from.moved, moves.moved);
+  return moves;
+}
+
+pin_moved Since(const pin_moved& before, const pin_moved& now) {
+  constexpr size_t kNumbers = sizeof(pin_moved) / sizeof(uint64_t);
+  std::array<uint64_t, kNumbers> a, b;
+  std::memcpy(a.data(), &before, sizeof(before));
+  std::memcpy(b.data(), &now, sizeof(now));
+  for (size_t i = 0; i < kNumbers; ++i) b[i] -= a[i];
+  return std::bit_cast<pin_moved>(b);
 }
 
 std::vector<PinErrors> ToList(const std::map<int, uint64_t>& errors) {
@@ -99,9 +124,11 @@ void ForEach(const bpf_map* map, Visit visit) {
 // What programs leave in these is of no use to those that come after them.
 const std::set<std::string> kOwnMaps = {"pin_bpf_rodata", "scratch"};
 
-uint64_t RecursionMisses(const std::vector<Hook>& hooks) {
+// Of the doors' programs, or of those that follow what calls move.
+uint64_t RecursionMisses(const std::vector<Hook>& hooks, bool of_moves) {
   uint64_t misses = 0;
   for (const Hook& hook : hooks) {
+    if (IsMoveProgram(hook.name) != of_moves) continue;
     bpf_prog_info info{};
     uint32_t size = sizeof(info);
     if (bpf_obj_get_info_by_fd(hook.program, &info, &size) == 0)
@@ -112,8 +139,9 @@ uint64_t RecursionMisses(const std::vector<Hook>& hooks) {
 
 // 0 or -errno.
 int AttachHook(Hook& hook) {
-  const bpf_attach_type place =
-      IsEntry(hook.name) ? BPF_TRACE_FENTRY : BPF_TRACE_FEXIT;
+  const bpf_attach_type place = IsTracepoint(hook.name) ? BPF_TRACE_RAW_TP
+                                : IsEntry(hook.name)    ? BPF_TRACE_FENTRY
+                                                        : BPF_TRACE_FEXIT;
   const int link = bpf_link_create(hook.program, 0, place, nullptr);
   if (link < 0) return link;
   hook.link = link;
@@ -181,6 +209,17 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
     bpf_map__set_max_entries(map, options.max_owners);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
+  const std::set<std::string> moves = ChooseMovePrograms(
+      layout.move_functions, layout.migrate_args, layout.migrate_reasons);
+  source->follows_moves_ = !moves.empty() && !source->doors_.followed.empty();
+  source->doors_.programs.insert(moves.begin(), moves.end());
+  programs.rodata->mem_section_at = addresses.At("mem_section");
+  programs.rodata->zone_shift = layout.zone_shift;
+  programs.rodata->zone_mask = layout.zone_mask;
+  programs.rodata->isolate_lru_tells_true = layout.isolate_lru_tells_true;
+  programs.rodata->isolate_hugetlb_tells_true =
+      layout.isolate_hugetlb_tells_true;
+  programs.rodata->sees_rounds = moves.count("migrate_longterm__fexit") != 0;
   if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
@@ -233,7 +272,7 @@ absl::Status PinSource::Start(const ClaimOptions& options) {
                    __ATOMIC_SEQ_CST);
   __atomic_store_n(&programs_->bss->oldest_active, generation_,
                    __ATOMIC_SEQ_CST);
-  words_->recursion_misses += RecursionMisses(replaced);
+  words_->recursion_misses += RecursionMisses(replaced, false);
   Close(replaced);
   if (kept_ && !taken_over) {
     if (absl::Status status = kept_->KeepWords(own_words_); !status.ok())
@@ -389,6 +428,11 @@ int PinSource::Attach() {
   // Of calls that were under way when programs were last detached.
   std::memset(programs_->bss->pin_begins, 0,
               sizeof(programs_->bss->pin_begins));
+  ForEach<uint64_t, pin_moving>(
+      programs_->maps.pin_moving, [&](uint64_t task, const pin_moving&) {
+        bpf_map__delete_elem(programs_->maps.pin_moving, &task, sizeof(task),
+                             0);
+      });
   for (Hook& hook : hooks_) {
     if (hook.link >= 0) continue;
     if (const int error = AttachHook(hook)) return error;
@@ -614,11 +658,15 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
     totals.lost_owners += one.lost_owners[0] + one.lost_owners[1];
     totals.lost_pages += one.lost_pages;
   }
-  totals.lost_recursion = words_->recursion_misses + RecursionMisses(hooks_);
+  totals.lost_recursion =
+      words_->recursion_misses + RecursionMisses(hooks_, false);
   totals.lost_long_term += totals.lost_recursion + totals.lost_pages;
   totals.chunks = table_.nr_chunks();
   totals.chunk_bytes = totals.chunks * sizeof(claim_chunk);
   totals.unattached_ns = words_->unattached_ns;
+  totals.follows_moves = follows_moves_;
+  totals.moves_lost = programs_->bss->pin_moves_lost;
+  totals.moves_missed = RecursionMisses(hooks_, true);
   return absl::OkStatus();
 }
 
@@ -693,6 +741,47 @@ PinSource::OwnerErrors PinSource::ReadErrors(const ClaimTotals& totals) {
   return news;
 }
 
+// What was moved and not told of yet.
+PinSource::OwnerMoves PinSource::ReadMoves() {
+  OwnerMoves news;
+  const uint64_t ended = programs_->bss->pin_moves_ended;
+  if (ended == moves_read_) return news;
+  bool all_known = true;
+  ForEach<uint32_t, pin_moved>(
+      programs_->maps.pin_moved, [&](uint32_t owner, const pin_moved& moved) {
+        // One whose news are still to come is told of then.
+        if (owner >= owners_.size() || !owners_[owner].is_known) {
+          all_known = false;
+          return;
+        }
+        pin_moved& told = moves_told_[owner];
+        if (std::memcmp(&told, &moved, sizeof(moved)) != 0)
+          news.emplace(owner, ToMoves(Since(told, moved)));
+        told = moved;
+      });
+  if (all_known) moves_read_ = ended;
+  return news;
+}
+
+std::vector<MovingCall> PinSource::ReadMoving(Timestamp now) {
+  std::vector<MovingCall> calls;
+  if (!follows_moves_ || !programs_->bss->pin_begun) return calls;
+  ForEach<uint64_t, pin_moving>(
+      programs_->maps.pin_moving, [&](uint64_t, const pin_moving& moving) {
+        calls.push_back({.pid = moving.tgid,
+                         .start_boottime_ns = moving.start_ns,
+                         .comm = Comm(moving.comm),
+                         .door = moving.door < NR_PIN_DOORS
+                                     ? kDoorNames[moving.door]
+                                     : "unknown",
+                         .begin = At(moving.begin_ns, now),
+                         .rounds = moving.sum.rounds,
+                         .stuck_pfn = moving.stuck_pfn,
+                         .stuck = At(moving.stuck_ns, now)});
+      });
+  return calls;
+}
+
 // Of calls that were not told of yet.
 PinLatencies PinSource::ReadLatencies(uint32_t owner) {
   PinLatencies news{};
@@ -710,6 +799,7 @@ PinLatencies PinSource::ReadLatencies(uint32_t owner) {
 
 void PinSource::ReadActivity(uint32_t index, Timestamp now,
                              const OwnerErrors& new_errors,
+                             const OwnerMoves& new_moves,
                              ClaimReading& reading) {
   KnownOwner& known = owners_[index];
   OwnerReading owner;
@@ -727,8 +817,11 @@ void PinSource::ReadActivity(uint32_t index, Timestamp now,
   owner.outcomes = Since({}, activity);
   if (activity.failed_calls)
     owner.outcomes.errors = ToList(errors_told_[index]);
+  if (const auto moves = moves_told_.find(index); moves != moves_told_.end())
+    owner.outcomes.moves = ToMoves(moves->second);
   const auto errors = new_errors.find(index);
-  if (errors != new_errors.end() ||
+  const auto moves = new_moves.find(index);
+  if (errors != new_errors.end() || moves != new_moves.end() ||
       std::memcmp(&activity, &known.told, sizeof(activity)) != 0) {
     PinCalls calls{.calls = activity.calls - known.told.calls,
                    .pages = activity.pages - known.told.pages,
@@ -736,6 +829,7 @@ void PinSource::ReadActivity(uint32_t index, Timestamp now,
     if (calls.outcomes.measured_calls) calls.latencies = ReadLatencies(index);
     if (errors != new_errors.end())
       calls.outcomes.errors = ToList(errors->second);
+    if (moves != new_moves.end()) calls.outcomes.moves = moves->second;
     reading.calls.push_back(
         {index, owner.long_term, std::move(calls), owner.door});
     known.told = activity;
@@ -747,6 +841,8 @@ void PinSource::ReadActivity(uint32_t index, Timestamp now,
 void PinSource::ForgetOutcomes(uint32_t owner) {
   bpf_map__delete_elem(programs_->maps.pin_latencies, &owner, sizeof(owner), 0);
   latencies_told_.erase(owner);
+  bpf_map__delete_elem(programs_->maps.pin_moved, &owner, sizeof(owner), 0);
+  moves_told_.erase(owner);
   const auto errors = errors_told_.find(owner);
   if (errors == errors_told_.end()) return;
   for (const auto& [error, calls] : errors->second) {
@@ -766,14 +862,18 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
     return status;
   ReadNewOwners(now);
   const OwnerErrors new_errors = ReadErrors(reading.totals);
+  const OwnerMoves new_moves = ReadMoves();
   std::set<uint32_t> changed;
   for (const uint32_t index : TakeChanged()) changed.insert(index);
   for (const auto& [index, owner] : new_owners_) changed.insert(index);
-  for (const auto& [index, errors] : new_errors)
+  const auto add = [&](uint32_t index) {
     if (index < owners_.size() && owners_[index].is_known)
       changed.insert(index);
+  };
+  for (const auto& [index, errors] : new_errors) add(index);
+  for (const auto& [index, moves] : new_moves) add(index);
   for (const uint32_t index : changed)
-    ReadActivity(index, now, new_errors, reading);
+    ReadActivity(index, now, new_errors, new_moves, reading);
   if (absl::Status status = FillFreeOwners(); !status.ok()) return status;
   ReadRuns();
   AddMissingChunks();
@@ -781,6 +881,7 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
     table_.Age(now.monotonic_ns);
     WriteAgedRuns(now.monotonic_ns);
   }
+  reading.moving = ReadMoving(now);
   reading.totals.owners = nr_owners_;
   reading.gaps_at_start = gaps_at_start_;
   reading.doors_not_followed.assign(doors_.not_followed.begin(),

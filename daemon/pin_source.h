@@ -91,6 +91,7 @@ class PinSource {
   };
 
   using OwnerErrors = std::map<uint32_t, std::map<int, uint64_t>>;
+  using OwnerMoves = std::map<uint32_t, PinMoves>;
 
   struct KnownOwner {
     pin_owner_key key{};
@@ -124,9 +125,12 @@ class PinSource {
   void ReadNewOwners(Timestamp now);
   std::vector<uint32_t> TakeChanged();
   OwnerErrors ReadErrors(const ClaimTotals& totals);
+  OwnerMoves ReadMoves();
+  std::vector<MovingCall> ReadMoving(Timestamp now);
   PinLatencies ReadLatencies(uint32_t owner);
   void ReadActivity(uint32_t index, Timestamp now,
-                    const OwnerErrors& new_errors, ClaimReading& reading);
+                    const OwnerErrors& new_errors, const OwnerMoves& new_moves,
+                    ClaimReading& reading);
   void ForgetOutcomes(uint32_t owner);
   void AddMissingChunks();
 
@@ -154,6 +158,9 @@ class PinSource {
   uint64_t news_lost_ = 0;  // as read last
   std::map<uint32_t, pin_latency> latencies_told_;
   OwnerErrors errors_told_;
+  bool follows_moves_ = false;
+  std::map<uint32_t, pin_moved> moves_told_;
+  uint64_t moves_read_ = 0;          // pin_moves_ended then
   uint64_t failures_read_ = 0;       // failed calls in all, then
   uint64_t runs_read_ = 0;           // claim_runs_changed then
   std::set<std::string> doors_off_;  // by the governor

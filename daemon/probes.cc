@@ -95,6 +95,26 @@ std::optional<std::vector<std::string>> ReadParameters(
   return names;
 }
 
+bool ReturnsBool(const btf* types, const char* function) {
+  const int id = btf__find_by_name_kind(types, function, BTF_KIND_FUNC);
+  if (id < 0) return false;
+  const btf_type* prototype =
+      btf__type_by_id(types, btf__type_by_id(types, id)->type);
+  const btf_type* type =
+      btf__type_by_id(types, btf__resolve_type(types, prototype->type));
+  return btf_is_int(type) && btf_int_encoding(type) & BTF_INT_BOOL;
+}
+
+void ReadMoveFunctions(const btf* types, KernelLayout& layout) {
+  for (const std::string& name : MoveFunctions())
+    if (btf__find_by_name_kind(types, name.c_str(), BTF_KIND_FUNC) >= 0)
+      layout.move_functions.insert(name);
+  layout.isolate_lru_tells_true = ReturnsBool(types, "folio_isolate_lru");
+  layout.isolate_hugetlb_tells_true =
+      ReturnsBool(types, "isolate_hugetlb") ||
+      ReturnsBool(types, "folio_isolate_hugetlb");
+}
+
 PinFunctions ReadPinFunctions(const btf* types) {
   PinFunctions functions;
   for (const std::string& name : DoorFunctions())
@@ -181,6 +201,7 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_current_task_btf");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
   layout.pin_functions = ReadPinFunctions(types);
+  ReadMoveFunctions(types, layout);
   layout.has_get_user_pages_fast =
       ReadParameters(types, "get_user_pages_fast") ==
       std::vector<std::string>{"start", "nr_pages", "gup_flags", "pages"};

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,11 @@ struct KernelLayout {
   bool pin_helpers = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
   PinFunctions pin_functions;
+  // Those by which it is followed what long-term calls move, and whether the
+  // first two kinds of them tell by true what they have isolated.
+  std::set<std::string> move_functions;
+  bool isolate_lru_tells_true = false;
+  bool isolate_hugetlb_tells_true = false;
   bool has_get_user_pages_fast = false;  // of the form that is followed
   // Those that hotplug programs can be attached to, and how many parameters
   // each has.

@@ -202,6 +202,42 @@ struct PinErrors {
   bool operator==(const PinErrors&) const = default;
 };
 
+// What long-term calls had to move before they could pin. Pages are of 4 KiB;
+// arrays are by enum pin_moves_from.
+struct PinMoves {
+  uint64_t calls = 0;   // that had something to move
+  uint64_t rounds = 0;  // each collects, moves, and tries again to pin
+  uint64_t collected[NR_PIN_MOVES_FROM]{};  // a page counts in each round
+  uint64_t isolated[NR_PIN_MOVES_FROM]{};   // of these
+  uint64_t moved[NR_PIN_MOVES_FROM]{};      // of these: they were copied
+  uint64_t failed = 0;                      // isolated, and did not move
+  uint64_t no_target = 0;  // times there was no page to move one to
+  uint64_t ns = 0;         // spent in rounds
+  uint64_t calls_ns = 0;   // that these calls took as a whole
+
+  bool operator==(const PinMoves&) const = default;
+
+  PinMoves& operator+=(const PinMoves& other) {
+    calls += other.calls;
+    rounds += other.rounds;
+    for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from) {
+      collected[from] += other.collected[from];
+      isolated[from] += other.isolated[from];
+      moved[from] += other.moved[from];
+    }
+    failed += other.failed;
+    no_target += other.no_target;
+    ns += other.ns;
+    calls_ns += other.calls_ns;
+    return *this;
+  }
+};
+
+// By enum pin_moves_from.
+inline constexpr const char* kPinMovesFrom[] = {"movable", "cma", "other"};
+static_assert(std::size(kPinMovesFrom) == NR_PIN_MOVES_FROM,
+              "where pages move from has no name");
+
 // What came of calls of the pin functions, as those who made them felt it.
 struct PinOutcomes {
   uint64_t asked_pages = 0;       // by all calls, those that failed too
@@ -214,6 +250,7 @@ struct PinOutcomes {
   uint64_t measured_ns = 0;
   uint64_t minor_faults = 0;  // that the calling thread took in them
   uint64_t major_faults = 0;
+  std::optional<PinMoves> moves;  // none where nothing had to move
 
   bool operator==(const PinOutcomes&) const = default;
 
@@ -233,6 +270,7 @@ struct PinOutcomes {
     measured_ns += other.measured_ns;
     minor_faults += other.minor_faults;
     major_faults += other.major_faults;
+    if (other.moves) (moves ? *moves : moves.emplace()) += *other.moves;
     return *this;
   }
 };
@@ -354,6 +392,10 @@ struct ClaimTotals {
   uint64_t chunk_bytes = 0;  // memory these take
   // Time in which no program was attached though claims were kept.
   int64_t unattached_ns = 0;
+  // Whether it is followed what long-term calls have to move.
+  bool follows_moves = false;
+  uint64_t moves_lost = 0;    // pages moved that are on nobody's account
+  uint64_t moves_missed = 0;  // times the kernel did not run a hook of these
 };
 
 // How much of the short-term calls is recorded, to keep within the budget.
@@ -622,6 +664,18 @@ struct MigrationFailure {
   bool looked = false;  // for those who hold it
 
   bool operator==(const MigrationFailure&) const = default;
+};
+
+// A long-term call under way that comes round again and again, since a page
+// that it may not keep where it is cannot be taken off its list either.
+struct PinRetry {
+  Process process;
+  std::string door;
+  Timestamp begin;
+  uint64_t rounds = 0;
+  std::optional<BlockingPage> page;  // the last one; met last: then
+
+  bool operator==(const PinRetry&) const = default;
 };
 
 // One try to take a memory block offline or online.
@@ -901,6 +955,7 @@ struct Snapshot {
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::vector<SubsystemCalls> calls;         // by subsystem and kind
   std::optional<ClaimTotals> claims;
+  std::vector<PinRetry> pin_retries;         // by pid and begin
   std::vector<InferredHolder> inferred;      // those with pages
   std::optional<InferenceTotals> inference;  // unset: holders are not inferred
   GovernorState governor;

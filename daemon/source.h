@@ -206,9 +206,22 @@ struct OwnerCalls {
   std::string door;  // of the owner
 };
 
+// A long-term call that is under way and has something to move.
+struct MovingCall {
+  uint32_t pid = 0;
+  uint64_t start_boottime_ns = 0;
+  std::string comm;  // hostile
+  std::string door;
+  Timestamp begin;
+  uint64_t rounds = 0;     // that have ended
+  uint64_t stuck_pfn = 0;  // that could not be isolated, last; 0: none
+  Timestamp stuck;         // when
+};
+
 struct ClaimReading {
   std::vector<OwnerReading> owners;  // new, or changed since the one before
   std::vector<OwnerCalls> calls;     // of those that made some
+  std::vector<MovingCall> moving;
   ClaimTotals totals;
   // As they stood when the source was opened: claims may be older than it.
   ClaimGaps gaps_at_start;

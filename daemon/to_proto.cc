@@ -222,6 +222,27 @@ v1::PinHolding ToProto(const PinHolding& holding) {
   return out;
 }
 
+v1::PinMoves ToProto(const PinMoves& moves) {
+  v1::PinMoves out;
+  out.set_calls(moves.calls);
+  out.set_rounds(moves.rounds);
+  for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from) {
+    v1::PinMovedPages* pages = out.add_pages();
+    pages->set_from(kPinMovesFrom[from]);
+    pages->set_collected_pages(moves.collected[from]);
+    pages->set_isolated_pages(moves.isolated[from]);
+    pages->set_moved_pages(moves.moved[from]);
+    pages->set_copied_bytes(moves.moved[from] * 4096);
+  }
+  out.set_failed_pages(moves.failed);
+  out.set_no_target(moves.no_target);
+  *out.mutable_time() =
+      TimeUtil::NanosecondsToDuration(static_cast<int64_t>(moves.ns));
+  *out.mutable_calls_time() =
+      TimeUtil::NanosecondsToDuration(static_cast<int64_t>(moves.calls_ns));
+  return out;
+}
+
 v1::PinOutcomes ToProto(const PinOutcomes& outcomes) {
   v1::PinOutcomes out;
   out.set_asked_pages(outcomes.asked_pages);
@@ -237,6 +258,7 @@ v1::PinOutcomes ToProto(const PinOutcomes& outcomes) {
       static_cast<int64_t>(outcomes.measured_ns));
   out.set_minor_faults(outcomes.minor_faults);
   out.set_major_faults(outcomes.major_faults);
+  if (outcomes.moves) *out.mutable_moves() = ToProto(*outcomes.moves);
   return out;
 }
 
@@ -335,6 +357,9 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   out.set_unmeasured_calls(totals.unmeasured_calls);
   out.set_lost_errors(totals.lost_errors);
   *out.mutable_gap() = TimeUtil::NanosecondsToDuration(totals.unattached_ns);
+  out.set_follows_moves(totals.follows_moves);
+  out.set_moves_lost(totals.moves_lost);
+  out.set_moves_missed(totals.moves_missed);
   return out;
 }
 
@@ -415,6 +440,16 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
     out.set_device(
         absl::StrCat(page.device >> 20, ":", page.device & ((1u << 20) - 1)));
   }
+  return out;
+}
+
+v1::PinRetry ToProto(const PinRetry& retry) {
+  v1::PinRetry out;
+  *out.mutable_process() = ToProto(retry.process);
+  out.set_door(ToUtf8(retry.door));
+  *out.mutable_begin() = ToProto(retry.begin);
+  out.set_rounds(retry.rounds);
+  if (retry.page) *out.mutable_page() = ToProto(*retry.page);
   return out;
 }
 
@@ -637,6 +672,7 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
     *out.mutable_governor() = ToProto(snapshot.governor);
   }
   Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
+  Convert(snapshot.pin_retries, out.mutable_pin_retries());
   if (snapshot.inference)
     *out.mutable_inference() = ToProto(*snapshot.inference);
   if (snapshot.moves_long_term_pins)

@@ -173,6 +173,33 @@ _FELT = ("What those feel who pin (pinwatch calls)", [
           (f"sum by (kind, errno) (rate(pinwatch_pin_errors_total{_RATE}))", "{{kind}} {{errno}}"), min=0, size=THIRD),
 ])
 
+_MOVES = ("What long-term calls have to move first (pinwatch calls)", [
+    graph("Bytes copied", "Bytes a second that were copied since buffers lay in ZONE_MOVABLE or CMA. Discarding their "
+          "content, where nobody needs it, would save them.",
+          (f"sum by (subsystem, from) (rate(pinwatch_subsystem_pin_move_copied_bytes_total{_RATE})) > 0",
+           "{{subsystem}} out of {{from}}"), min=0, size=THIRD),
+    graph("Share of the time of these calls", "Time in rounds of moving by the time of the calls that had something "
+          "to move.",
+          (f"sum by (subsystem) (rate(pinwatch_subsystem_pin_move_seconds_total{_RATE})) / "
+           f"(sum by (subsystem) (rate(pinwatch_subsystem_pin_moving_calls_seconds_total{_RATE})) > 0)",
+           "{{subsystem}}"), unit="percentunit", min=0, max=1, size=THIRD),
+    graph("Calls and rounds", "Calls a second that had something to move, and their rounds. Many rounds for a call: a "
+          "page could not be taken off its list.",
+          (f"sum(rate(pinwatch_subsystem_pin_moving_calls_total{_RATE}))", "calls"),
+          (f"sum(rate(pinwatch_subsystem_pin_move_rounds_total{_RATE}))", "rounds"),
+          ("sum(pinwatch_pin_retrying_calls)", "calls that come round and round now"), min=0, size=THIRD),
+    graph("Pages, by how far they came", "Pages a second. Collected and not isolated: another had them off their list.",
+          (f"sum by (step) (rate(pinwatch_subsystem_pin_move_pages_total{_RATE}))", "{{step}}"), min=0, size=THIRD),
+    graph("Not moved", "Pages a second that stayed, and times there was no memory outside of ZONE_MOVABLE and CMA to "
+          "move one to: the pressure has gone there.",
+          (f"sum(rate(pinwatch_subsystem_pin_move_failed_pages_total{_RATE}))", "pages that stayed"),
+          (f"sum(rate(pinwatch_subsystem_pin_move_no_target_total{_RATE}))", "no memory to move to"), min=0,
+          size=THIRD),
+    graph("On nobody's account", "Pages moved for calls whose begin was not noted, and times a hook did not run.",
+          (f"sum(rate(pinwatch_pin_moves_lost_pages_total{_RATE}))", "pages"),
+          (f"sum(rate(pinwatch_pin_moves_missed_total{_RATE}))", "hooks not run"), min=0, size=THIRD),
+])
+
 _MIGRATION = ("Migration", [
     graph("Calls of migrate_pages, by reason", "Who asks for pages to be moved.",
           (f"sum by (reason) (rate(pinwatch_migrate_attempts_total{_RATE}))", "{{reason}}"), min=0, size=THIRD),
@@ -391,7 +418,7 @@ BOARDS = [
     {"uid": "pinwatch-host", "title": "Host memory pins", "several_hosts": False, "annotations": ANNOTATIONS,
      "about": "Which memory of a host is pinned, where and since when, what migration achieves, and what pinwatchd "
               "itself costs and misses.",
-     "rows": [_GLANCE, _PINNED, _KERNEL, _HOLDERS, _FELT, _MIGRATION, _CENSUS, _DAEMON,
+     "rows": [_GLANCE, _PINNED, _KERNEL, _HOLDERS, _FELT, _MOVES, _MIGRATION, _CENSUS, _DAEMON,
               ("Runbooks", [_runbooks(
                   ("PinwatchDown", "the host is not watched"),
                   ("PinwatchNotCovering", "a collector fails, or the snapshot stands still"),
@@ -403,6 +430,7 @@ BOARDS = [
                   ("MigrationFailureRatioHigh", "pages do not move"),
                   ("LongTermPinsInMovable", "pages are held for long where none should be"),
                   ("LongTermPinsFail", "long-term pins fail"),
+                  ("LongTermPinDoesNotEnd", "a call that pins comes round and round"),
                   ("LongTermPinsInCma", "pages are held for long where none should be"),
                   ("ShortTermPinsOverdue", "pins meant to be short last"),
                   ("PinLeakSuspected", "somebody pins more and more"),

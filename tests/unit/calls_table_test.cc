@@ -87,5 +87,52 @@ TEST(CallsTable, ShowsLongTermOnesFirstAndWhatWentWrong) {
       "3 long-term calls were not timed\n");
 }
 
+TEST(CallsTable, TellsWhatHadToMove) {
+  EXPECT_EQ(MovesText({}), "");
+  EXPECT_EQ(MovesText(Parse<v1::PinOutcomes>(R"pb(
+              moves {
+                calls: 3
+                rounds: 4
+                pages {
+                  from: "movable"
+                  collected_pages: 40
+                  isolated_pages: 38
+                  moved_pages: 37
+                  copied_bytes: 151552
+                }
+                pages {
+                  from: "cma"
+                  collected_pages: 1
+                  isolated_pages: 1
+                  moved_pages: 1
+                  copied_bytes: 4096
+                }
+                failed_pages: 1
+                no_target: 2
+                time { nanos: 250000 }
+                calls_time { nanos: 1000000 }
+              })pb")),
+            "3 calls had to move pages first, in 4 rounds: 37 out of "
+            "ZONE_MOVABLE (148 KiB copied), 1 out of CMA (4 KiB copied), 2 "
+            "could not be isolated, 1 did not move, 2 times no memory to move "
+            "to; 25 % of the time of these calls");
+}
+
+TEST(CallsTable, NamesCallsThatComeRoundAndRound) {
+  const std::string table = CallsTable(Parse<v1::Snapshot>(R"pb(
+    time { seconds: 100 }
+    claims { follows_moves: true }
+    pin_retries {
+      process { pid: 42 comm: "pins" }
+      door: "pin_user_pages_fast"
+      begin { seconds: 70 }
+      rounds: 1234
+      page { pfn: 0x10cafe why: "plain_reference" refcount: 3 }
+    })pb"));
+  EXPECT_THAT(table, testing::HasSubstr("CALLS THAT COME ROUND AND ROUND\n"));
+  EXPECT_THAT(table, testing::HasSubstr("1,234 rounds so far"));
+  EXPECT_THAT(table, testing::HasSubstr("pfn 0x10cafe"));
+}
+
 }  // namespace
 }  // namespace pinwatch

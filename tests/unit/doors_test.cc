@@ -191,5 +191,34 @@ TEST(Doors, EveryOneThatIsFollowedCanBeSwitchedOff) {
     EXPECT_THAT(DoorNames(), IsSupersetOf(DoorsOf(kernel).followed)) << kernel;
 }
 
+TEST(Doors, MovesAreFollowedByWhatTheKernelHas) {
+  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru", "folio_isolate_hugetlb",
+                                  "alloc_migration_target"},
+                                 7, {"compaction", "longterm_pin"}),
+              ElementsAre("folio_isolate_hugetlb__fexit", "isolate_lru__fexit",
+                          "migration_target__fexit", "pages_moved__7_args"));
+  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru", "isolate_hugetlb",
+                                  "migrate_longterm_unpinnable_folios"},
+                                 8, {"compaction", "longterm_pin"}),
+              ElementsAre("isolate_hugetlb__fexit", "isolate_lru__fexit",
+                          "migrate_longterm__fexit", "pages_moved__8_args"));
+}
+
+TEST(Doors, MovesAreNotFollowedWhereThereAreNoneOrTheyAreNotKnown) {
+  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru"}, 7, {"compaction"}),
+              IsEmpty());
+  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru"}, 9, {"longterm_pin"}),
+              IsEmpty());
+  EXPECT_THAT(
+      ChooseMovePrograms({"alloc_migration_target"}, 7, {"longterm_pin"}),
+      IsEmpty());
+}
+
+TEST(Doors, APinProgramIsNoneThatFollowsMoves) {
+  EXPECT_TRUE(IsMoveProgram("isolate_lru__fexit"));
+  EXPECT_TRUE(IsMoveProgram("pages_moved__8_args"));
+  EXPECT_FALSE(IsMoveProgram("pin_user_pages_fast__fexit"));
+}
+
 }  // namespace
 }  // namespace pinwatch

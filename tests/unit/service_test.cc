@@ -1146,11 +1146,17 @@ TEST(ToProto, EveryClaimTotalHasItsField) {
   snapshot.claims->short_term_failed_calls = 19;
   snapshot.claims->unmeasured_calls = 20;
   snapshot.claims->lost_errors = 21;
+  snapshot.claims->follows_moves = true;
+  snapshot.claims->moves_lost = 23;
+  snapshot.claims->moves_missed = 24;
   const v1::ClaimTotals claims = ToProto(snapshot).claims();
   const auto* fields = claims.GetDescriptor();
-  ASSERT_EQ(fields->field_count(), 21);
-  for (int number = 1; number <= 21; ++number) {
-    if (number == v1::ClaimTotals::kGapFieldNumber) continue;
+  ASSERT_EQ(fields->field_count(), 24);
+  EXPECT_TRUE(claims.follows_moves());
+  for (int number = 1; number <= 24; ++number) {
+    if (number == v1::ClaimTotals::kGapFieldNumber ||
+        number == v1::ClaimTotals::kFollowsMovesFieldNumber)
+      continue;
     const auto* field = fields->FindFieldByNumber(number);
     EXPECT_EQ(claims.GetReflection()->GetUInt64(claims, field), number)
         << field->name();

@@ -2,6 +2,7 @@
 //
 // What calls of the pin functions came to, against a process that knows what
 // it asked for and got.
+#include <cerrno>
 #include <numeric>
 
 #include "tests/vm/guest.h"
@@ -120,6 +121,85 @@ TEST_F(ShortCalls, AreCountedAndASampleOfThemIsTimed) {
   // The first of the one CPU they were made on.
   EXPECT_EQ(outcomes.at("measured_calls"), 1);
   EXPECT_EQ(TimedIn(calls), 1u);
+}
+
+// Of one source and all three steps, of a metric's samples or in JSON.
+Json MovedFrom(const Json& moves, const std::string& from) {
+  for (const Json& pages : moves.at("pages"))
+    if (pages.at("from") == from) return pages;
+  return {};
+}
+
+double MovePages(const std::vector<Sample>& metrics, const std::string& step) {
+  return Sum(metrics, "pinwatch_subsystem_pin_move_pages_total",
+             {{"subsystem", "io_uring"}, {"step", step}});
+}
+
+TEST_F(Calls, TellWhatTheyHadToMoveFirst) {
+  const bool moves_pins = MovesLongtermPins();
+  Daemon daemon;
+  const uint64_t moved_before = ReadVmstat("pgmigrate_success");
+  const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
+  Workload pages({"pin-iouring", "--pages", "23"});
+  Workload huge({"pin-iouring", "--thp", "--pages", "3"});
+  Workload stays({"hold-vmsplice", "--pages", "1", "--references", "1",
+                  "--register", "5"});
+  for (const Workload* workload : {&pages, &huge})
+    for (const uint64_t pfn : workload->held().at("pfns_before"))
+      ASSERT_EQ(ZoneOf(pfn).second, "Movable");
+  const Json snapshot = FreshSnapshot();
+  const Json calls = CallsOf(snapshot, "io_uring", true);
+  ASSERT_TRUE(calls.is_object());
+  if (!moves_pins) {
+    EXPECT_FALSE(calls.at("outcomes").contains("moves"));
+    EXPECT_FALSE(snapshot.at("claims").at("follows_moves"));
+    EXPECT_NE(Ask({"pinwatch", "calls"}).find("this kernel moves nothing"),
+              std::string::npos);
+    return;
+  }
+  // What the kernel and the workloads say themselves.
+  const uint64_t moved = 23 + 3 * 512 + 4;
+  EXPECT_EQ(pages.held().at("moved_pages"), 23);
+  EXPECT_EQ(huge.held().at("moved_pages"), 3);
+  EXPECT_EQ(ReadVmstat("pgmigrate_success") - moved_before, moved);
+  EXPECT_EQ(ReadVmstat("pgmigrate_fail") - failed_before, 1u);
+  EXPECT_EQ(stays.held().at("register_error"), ENOMEM);
+
+  const Json& moves = calls.at("outcomes").at("moves");
+  EXPECT_EQ(moves.at("calls"), 3);
+  EXPECT_EQ(moves.at("rounds"), 3);
+  EXPECT_EQ(moves.at("failed_pages"), 1);
+  EXPECT_EQ(moves.at("no_target"), 0);
+  const Json from = MovedFrom(moves, "movable");
+  EXPECT_EQ(from.at("collected_pages"), moved + 1);
+  EXPECT_EQ(from.at("isolated_pages"), moved + 1);
+  EXPECT_EQ(from.at("moved_pages"), moved);
+  EXPECT_EQ(from.at("copied_bytes"), moved * 4096);
+  EXPECT_EQ(MovedFrom(moves, "cma").at("collected_pages"), 0);
+  EXPECT_EQ(MovedFrom(moves, "other").at("collected_pages"), 0);
+  const double in_rounds = SecondsIn(moves.at("time"));
+  EXPECT_GT(in_rounds, 0);
+  EXPECT_LT(in_rounds, SecondsIn(moves.at("calls_time")));
+  EXPECT_EQ(snapshot.at("claims").at("moves_lost"), 0);
+
+  const auto metrics = ReadMetrics();
+  const Labels io_uring = {{"subsystem", "io_uring"}};
+  EXPECT_EQ(MovePages(metrics, "collected"), moved + 1);
+  EXPECT_EQ(MovePages(metrics, "isolated"), moved + 1);
+  EXPECT_EQ(MovePages(metrics, "moved"), moved);
+  EXPECT_EQ(
+      Sum(metrics, "pinwatch_subsystem_pin_move_copied_bytes_total", io_uring),
+      moved * 4096);
+  EXPECT_EQ(
+      Sum(metrics, "pinwatch_subsystem_pin_move_failed_pages_total", io_uring),
+      1);
+  // And each process its own.
+  EXPECT_NE(Ask({"pinwatch", "explain", "pid", std::to_string(pages.pid())})
+                .find("1 call had to move pages first, in 1 round: 23 out of"),
+            std::string::npos);
+  EXPECT_NE(Ask({"pinwatch", "explain", "pid", std::to_string(huge.pid())})
+                .find("in 1 round: 1,536 out of"),
+            std::string::npos);
 }
 
 }  // namespace

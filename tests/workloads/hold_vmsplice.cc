@@ -84,6 +84,8 @@ void RaiseOpenFileLimit() {
 
 int main(int argc, char** argv) {
   size_t nr_pages = 0, references = 0, nr_registered = 0;
+  size_t nr_tries = 1;
+  bool register_later = false;
   CLI::App app(
       "Takes plain references, which are no pins, to anonymous pages by "
       "putting "
@@ -98,6 +100,10 @@ int main(int argc, char** argv) {
                  "Then try to register so many pages, these and more, with "
                  "io_uring; reports the errno as register_error")
       ->check(CLI::Range(1, 1 << 18));
+  app.add_option("--tries", nr_tries, "Try that so often")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_flag("--later", register_later,
+               "Register only when told, after a first report");
   ParseOrExit(app, argc, argv);
 
   RaiseOpenFileLimit();
@@ -124,7 +130,8 @@ int main(int argc, char** argv) {
             {"references", references},
             {"pipes", pipes.size()},
             {"pfns", pfns}};
-  if (nr_registered)
+  if (register_later) ReportAndHold(line);
+  for (size_t i = 0; nr_registered && i < nr_tries; ++i)
     line["register_error"] = TryToRegister(data, nr_registered);
   ReportAndHold(line);
 
