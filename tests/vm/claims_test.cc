@@ -136,6 +136,11 @@ using Rdma = Claims;
 using Vfio = Claims;
 // With memory that is CMA's in kernels that have it.
 using CmaClaims = Claims;
+// What the series promises that Linux v5.13 has: pages leave ZONE_MOVABLE and
+// CMA before they are pinned for long, whoever faulted them in. Before it they
+// are pinned where they stand.
+using Acceptance = Claims;
+using CmaAcceptance = Claims;
 
 TEST_F(Claims, FourThousandAndNinetySevenPagesAreHeldByWhoRegisteredThem) {
   Workload workload({"pin-iouring", "--pages", "4097"});
@@ -557,6 +562,146 @@ TEST_F(CmaClaims, PagesLeaveCmaBeforeTheyArePinnedForLong) {
       EXPECT_TRUE(part.at("migratetype") != "cma" ||
                   part.at("confirmed").at("pages") == 0)
           << part;
+}
+
+Json ExplainPfn(uint64_t pfn) {
+  return Json::parse(
+      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
+}
+
+// Metrics, explain, top, pagemap and zoneinfo agree on where the pages are. A
+// page is as large as `pages_each`.
+void ExpectPinnedWhereTheyMayBe(const Workload& workload,
+                                uint64_t pages_each = 1) {
+  const std::vector<uint64_t> pfns = workload.pfns();
+  const uint64_t references = ReadPinCounters().outstanding();
+  ASSERT_EQ(references % pfns.size(), 0u);
+  ExpectAllHeldBy(workload.pid(), pfns, {pages_each, references / pfns.size()});
+  const uint64_t in_movable = MovesLongtermPins() ? 0 : pfns.size();
+  EXPECT_EQ(
+      std::ranges::count_if(
+          pfns, [](uint64_t pfn) { return ZoneOf(pfn).second == "Movable"; }),
+      in_movable);
+  const auto metrics = ReadMetrics();
+  const auto pinned = [&](const Labels& where) {
+    return Sum(metrics, "pinwatch_pinned_pages", where);
+  };
+  EXPECT_EQ(pinned({}), pfns.size() * pages_each);
+  EXPECT_EQ(pinned({{"mem_zone", "Movable"}}), in_movable * pages_each);
+  // Not a number where the kernel has no CMA.
+  EXPECT_FALSE(pinned({{"migratetype", "cma"}}) > 0);
+  for (const uint64_t pfn : {pfns.front(), pfns.back()}) {
+    const Json page = ExplainPfn(pfn + pages_each - 1);
+    SCOPED_TRACE(page.dump());
+    EXPECT_EQ(ZoneOf(pfn), ZoneId(page.at("nid"), page.at("zone")));
+    EXPECT_NE(page.at("migratetype"), "cma");
+    EXPECT_EQ(page.at("attribution").at("certainty"), kHeld);
+    EXPECT_EQ(page.at("owners").at(0).at("process").at("pid"), workload.pid());
+  }
+}
+
+TEST_F(Acceptance, PagesThatUserSpaceFaultedIn) {
+  ExpectPinnedWhereTheyMayBe(Workload({"pin-iouring", "--pages", "1023"}));
+}
+
+TEST_F(Acceptance, PagesThatThePinFaultedIn) {
+  ExpectPinnedWhereTheyMayBe(
+      Workload({"pin-iouring", "--untouched", "--pages", "1023"}));
+}
+
+TEST_F(Acceptance, HugePagesThatUserSpaceFaultedIn) {
+  ExpectPinnedWhereTheyMayBe(Workload({"pin-iouring", "--thp", "--pages", "7"}),
+                             kPagesPerHugePage);
+}
+
+TEST_F(Acceptance, HugePagesThatThePinFaultedIn) {
+  ExpectPinnedWhereTheyMayBe(
+      Workload({"pin-iouring", "--thp", "--untouched", "--pages", "7"}),
+      kPagesPerHugePage);
+}
+
+// Linux v6.1 moves no huge page of hugetlbfs for a pin, and refuses that in
+// follow_hugetlb_page(), which later ones no longer have.
+bool RefusesHugetlb() {
+  return MovesLongtermPins() &&
+         ReadFile("/proc/kallsyms").find(" follow_hugetlb_page\n") !=
+             std::string::npos;
+}
+
+// Of seven reserved huge pages, which all stand in ZONE_MOVABLE at first.
+const std::vector<std::string> kPinReserved = {"pin-iouring", "--hugetlb",
+                                               "--pages", "3"};
+const std::vector<std::string> kPinReservedUntouched = {
+    "pin-iouring", "--hugetlb", "--pages", "3", "--untouched"};
+
+class HugetlbAcceptance : public Claims {
+ protected:
+  void SetUp() override {
+    Claims::SetUp();
+    WriteFile(kReserved, "7");
+    ASSERT_EQ(ReadFile(kReserved), "7\n");
+  }
+  void TearDown() override {
+    WriteFile(kReserved, "0");
+    Claims::TearDown();
+  }
+
+ private:
+  static constexpr char kReserved[] = "/proc/sys/vm/nr_hugepages";
+};
+
+// The kernel refuses it with that error, moves nothing and pins nothing.
+void ExpectRefused(const std::vector<std::string>& argv,
+                   const std::string& error) {
+  const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
+  Process refused(argv);
+  refused.CloseInput();
+  EXPECT_EQ(refused.Wait(seconds(30)), 1);
+  EXPECT_NE(refused.Errors().find(error), std::string::npos)
+      << refused.Errors();
+  EXPECT_EQ(ReadVmstat("pgmigrate_fail"), failed_before);
+  const Json snapshot = FreshSnapshot();
+  EXPECT_EQ(PinsIn(snapshot, "confirmed"), PinsByZone());
+  EXPECT_EQ(PinsIn(snapshot, "possible"), PinsByZone());
+}
+
+TEST_F(HugetlbAcceptance, HugePagesThatUserSpaceFaultedIn) {
+  if (RefusesHugetlb())
+    ExpectRefused(kPinReserved, "Cannot allocate memory");
+  else
+    ExpectPinnedWhereTheyMayBe(Workload(kPinReserved), kPagesPerHugePage);
+}
+
+TEST_F(HugetlbAcceptance, HugePagesThatThePinFaultedIn) {
+  // None of them may be faulted in for it while they stand in ZONE_MOVABLE.
+  if (MovesLongtermPins()) ExpectRefused(kPinReservedUntouched, "Bad address");
+  if (RefusesHugetlb()) return;
+  // This leaves three behind where it had them moved to.
+  if (MovesLongtermPins()) Workload(kPinReserved).Release();
+  WaitForNoPins();
+  ExpectPinnedWhereTheyMayBe(Workload(kPinReservedUntouched),
+                             kPagesPerHugePage);
+}
+
+// Of those that user space faults in many are CMA's.
+TEST_F(CmaAcceptance, PagesThatThePinFaultedIn) {
+  Workload workload({"pin-iouring", "--untouched", "--pages", "40961"});
+  EXPECT_EQ(CountWithin(ReadCmaArea(), workload.pfns()), 0u);
+  ExpectPinnedWhereTheyMayBe(workload);
+}
+
+TEST_F(CmaAcceptance, HugePagesThatUserSpaceFaultedIn) {
+  Workload workload({"pin-iouring", "--thp", "--pages", "101"});
+  const CmaArea area = ReadCmaArea();
+  ASSERT_GT(CountWithin(area, workload.held().at("pfns_before")), 0u);
+  EXPECT_EQ(CountWithin(area, workload.pfns()), 0u);
+  ExpectPinnedWhereTheyMayBe(workload, kPagesPerHugePage);
+}
+
+TEST_F(CmaAcceptance, HugePagesThatThePinFaultedIn) {
+  Workload workload({"pin-iouring", "--thp", "--untouched", "--pages", "101"});
+  EXPECT_EQ(CountWithin(ReadCmaArea(), workload.pfns()), 0u);
+  ExpectPinnedWhereTheyMayBe(workload, kPagesPerHugePage);
 }
 
 // Starts a holder that gets this pid. Others start processes, too.

@@ -75,5 +75,63 @@ TEST_F(Numa, BlocksAreCountedByNode) {
               count);
 }
 
+// 23 pages that their holder itself asks to be moved to the other node.
+TEST_F(Numa, PinnedPagesThatDoNotMoveAreNamedWithTheirHolder) {
+  constexpr char kFailed[] = "pinwatch_migrate_failed_pages_by_why_total";
+  const Labels syscall = {{"reason", "syscall"}};
+  const Labels pinned = {{"reason", "syscall"}, {"why", "pinned"}};
+  const auto before = ReadMetrics();
+  const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
+  Workload workload({"pin-iouring", "--pages", "23", "--move-to", "1"},
+                    {.memory_node = 0});
+  // By the system call's own word, by pagemap's and by vmstat's.
+  EXPECT_EQ(workload.held().at("moved_to_node"), 0);
+  EXPECT_EQ(PinsOnNode(PinsOf(workload.pfns()), 0), (Pins{23, 23}));
+  EXPECT_EQ(ReadVmstat("pgmigrate_fail"), failed_before + 23);
+
+  std::map<uint64_t, Json> failures;
+  ASSERT_TRUE(Eventually(seconds(10), [&] {
+    const Json all = Json::parse(Ask({"pinwatch", "migrations", "-o", "json"}));
+    failures.clear();
+    for (const Json& failure : all.value("failures", Json::array()))
+      if (failure.at("process").at("pid") == workload.pid() &&
+          !failure.at("page").at("owners").empty())
+        failures[failure.at("page").at("pfn")] = failure;
+    return failures.size() == 23;
+  })) << failures.size();
+  const auto after = ReadMetrics();
+  EXPECT_EQ(Sum(after, kFailed, pinned) - Sum(before, kFailed, pinned), 23);
+  EXPECT_EQ(Sum(after, kFailed, syscall) - Sum(before, kFailed, syscall), 23);
+
+  const Json owners =
+      Json::parse(Ask({"pinwatch", "migrations", "-o", "json"})).at("owners");
+  std::map<uint64_t, std::string> zones;
+  for (const Block& block : ReadBlocks()) zones[block.id] = block.zone;
+  for (const uint64_t pfn : workload.pfns()) {
+    ASSERT_TRUE(failures.contains(pfn)) << pfn;
+    const Json& failure = failures[pfn];
+    const Json& page = failure.at("page");
+    SCOPED_TRACE(failure.dump());
+    EXPECT_EQ(failure.at("reason"), "syscall");
+    // As sysfs has them of its memory block, which may lie in several zones.
+    EXPECT_EQ(failure.at("nid"), 0);
+    EXPECT_EQ(failure.at("zone"), zones.at(pfn / BlockPages()));
+    EXPECT_EQ(page.at("why"), "pinned_long_term");
+    EXPECT_EQ(page.at("pins"), 1);
+    EXPECT_EQ(page.at("times_met"), 1);
+    EXPECT_EQ(page.at("certainty"), "CERTAINTY_HELD");
+    ASSERT_EQ(page.at("owners").size(), 1u);
+    for (const Json& owner : owners) {
+      if (owner.at("id") != page.at("owners")[0]) continue;
+      EXPECT_EQ(owner.at("process").at("pid"), workload.pid());
+      EXPECT_EQ(owner.at("subsystem"), "io_uring");
+      // The one on some kernels, the other on others.
+      EXPECT_TRUE(owner.at("call_site") == "io_sqe_buffer_register" ||
+                  owner.at("call_site") == "io_pin_pages")
+          << owner;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pinwatch::guest

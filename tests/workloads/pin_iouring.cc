@@ -3,8 +3,10 @@
 // Long-term pins: a buffer registered with io_uring.
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "workload.h"
@@ -19,6 +21,8 @@ struct Options {
   bool thp = false;
   bool hugetlb = false;
   bool memfd = false;
+  bool untouched = false;
+  int move_to = -1;
   std::string share_with;
   std::string name;
   size_t registrations = 1;
@@ -58,6 +62,15 @@ Options Parse(int argc, char** argv) {
       ->excludes(thp)
       ->excludes(hugetlb)
       ->excludes(memfd);
+  app.add_flag(
+      "--untouched", options.untouched,
+      "Leave it to the kernel to fault the pages in when it pins them; "
+      "pfns_before is left out");
+  app.add_option("--move-to", options.move_to,
+                 "Then ask for all 4 KiB pages to be moved to that node; "
+                 "reports how many the kernel says did as moved_to_node")
+      ->excludes(thp)
+      ->excludes(hugetlb);
   app.add_option("--registrations", options.registrations,
                  "Rings that each register the same memory")
       ->check(CLI::Range(1, 16));
@@ -86,6 +99,18 @@ void PassOn(Json& line) {
   line["holder_pid"] = getpid();
 }
 
+// The number of pages that the kernel says are on the node afterwards.
+size_t MoveTo(int node, char* data, size_t nr_pages) {
+  std::vector<void*> pages;
+  for (size_t i = 0; i < nr_pages; ++i) pages.push_back(data + i * kPageSize);
+  const std::vector<int> nodes(nr_pages, node);
+  std::vector<int> status(nr_pages);
+  if (syscall(SYS_move_pages, 0, nr_pages, pages.data(), nodes.data(),
+              status.data(), 1 << 1 /* MPOL_MF_MOVE */) < 0)
+    Fail("move_pages", "is there such a node?");
+  return static_cast<size_t>(std::ranges::count(status, node));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -106,9 +131,12 @@ int main(int argc, char** argv) {
   auto read_pfns = [&] {
     return huge ? ReadHeadPfns(data, count, kind) : ReadPfns(data, count);
   };
-  Touch(data, nr_pages);
-  DrainLruBatches();
-  const std::vector<uint64_t> before = read_pfns();
+  std::vector<uint64_t> before;
+  if (!options.untouched) {
+    Touch(data, nr_pages);
+    DrainLruBatches();
+    before = read_pfns();
+  }
   const size_t nr_registered = options.first ? options.first : nr_pages;
   std::vector<std::unique_ptr<FixedBuffers>> rings;
   for (size_t i = 0; i < options.registrations; ++i)
@@ -130,7 +158,10 @@ int main(int argc, char** argv) {
             {"moved_pages", CountDifferences(before, pinned)},
             {"pfns_before", before},
             {"pfns", pinned}};
+  if (options.untouched) line.erase("pfns_before");
   if (!huge) line["pin_references"] = nr_pages * rings.size();
+  if (options.move_to >= 0)
+    line["moved_to_node"] = MoveTo(options.move_to, data, nr_pages);
   if (options.pass_later) ReportAndHold(line);
   if (options.pass_ring || options.pass_later) PassOn(line);
   ReportAndHold(line);
