@@ -35,6 +35,7 @@
 #include "cli/follow_offline.h"
 #include "cli/json.h"
 #include "cli/memory_device.h"
+#include "cli/migrations_log.h"
 #include "cli/migrations_table.h"
 #include "cli/node_table.h"
 #include "cli/plan_table.h"
@@ -58,6 +59,9 @@ constexpr double kFreshTimeoutSeconds = 120;
 // The kernel waits for its readers after each hook that comes or goes.
 constexpr double kOrderTimeoutSeconds = 30;
 constexpr double kMaxTimeoutSeconds = 86'400;
+
+// The daemon reads what migration came to once a second.
+constexpr absl::Duration kWatchPeriod = absl::Seconds(1);
 
 constexpr int kMinWidth = 40;
 constexpr int kWidth = 80;
@@ -88,6 +92,7 @@ struct Options {
   uint64_t bytes = 0;                 // of plan
   std::string stopped;                // of plan
   bool explain = false;               // of offline
+  bool watch = false;                 // of migrations
   std::string admin_socket;  // of pause and resume; empty: beside the other
   std::string bpf_dir = "/sys/fs/bpf/pinwatch";  // of uninstall
   // The subcommand.
@@ -323,8 +328,10 @@ void AddCommands(CLI::App& app, Options& options) {
   AddOffline(app, options);
   AddCommand(app, options, "migrations",
              "What moving pages came to, why pages stayed, and who holds them",
-             "one object, ListMigrationsResponse",
-             "migrations -o json | jq '.failures[-1].page'", RunMigrations);
+             "one object, ListMigrationsResponse; with --watch one a line",
+             "migrations -o json | jq '.failures[-1].page'", RunMigrations)
+      ->add_flag("--watch", options.watch,
+                 "Tell what moves and what does not, as it does, until Ctrl-C");
 
   for (CLI::App* const order :
        {AddCommand(app, options, "pause",
@@ -447,8 +454,29 @@ int RunAttempts(const Options& options, std::ostream& out, std::ostream& err) {
   return Print(options, AskAttempts(ToQuestion(options)), to_table, out, err);
 }
 
+// Asks again and again, since a page's holder becomes known later than that it
+// did not move.
+int WatchMigrations(const Options& options, std::ostream& out,
+                    std::ostream& err) {
+  MigrationsLog log(absl::LocalTimeZone());
+  std::string last;
+  for (;; absl::SleepFor(kWatchPeriod)) {
+    const auto migrations = AskMigrations(ToQuestion(options));
+    if (!migrations.ok()) return Fail(migrations.status(), err);
+    absl::StatusOr<std::string> text =
+        options.output == "json" ? ToJsonLine(*migrations)
+                                 : log.Lines(*migrations, absl::Now());
+    if (!text.ok()) return Fail(text.status(), err);
+    // The same object again is no news.
+    if (options.output == "json" && *text == std::exchange(last, *text))
+      continue;
+    if (!Write(*text, out)) return FailToWrite(err);
+  }
+}
+
 int RunMigrations(const Options& options, std::ostream& out,
                   std::ostream& err) {
+  if (options.watch) return WatchMigrations(options, out, err);
   const auto to_table = [](const v1::ListMigrationsResponse& migrations) {
     return MigrationsTable(migrations, absl::Now());
   };
