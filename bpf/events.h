@@ -358,12 +358,26 @@ ASSERT_LAYOUT(struct migrate_details, 8 * (4 + PINWATCH_LATENCY_BUCKETS + PINWAT
 /* A call of migrate_pages() under way, by the hash of its task. */
 struct migrate_begin {
 	__u64 task;
-	__u64 from; /* address of its list */
+	__u64 from;  /* address of its list */
+	__u64 first; /* the same of the first folio's node in it, or of the list itself */
 	__u64 ns;
 	__u64 check; /* all of these, exclusive or: two calls may meet here */
 };
-ASSERT_LAYOUT(struct migrate_begin, 32);
+ASSERT_LAYOUT(struct migrate_begin, 40);
 #define PINWATCH_MIGRATE_BEGINS 1024
+
+/* What calls came to, by node and zone of the first folio of each. */
+struct migrate_place {
+	__u64 calls;
+	__u64 succeeded_pages;
+	__u64 failed_pages;
+};
+ASSERT_LAYOUT(struct migrate_place, 24);
+
+/* Those of nodes beyond, and of calls whose first folio is not known, come last. */
+#define PINWATCH_MIGRATE_NODES 64
+#define PINWATCH_MIGRATE_ZONES 8
+#define PINWATCH_MIGRATE_PLACES (PINWATCH_MIGRATE_NODES * PINWATCH_MIGRATE_ZONES)
 
 /* New pages that are listed in a second. */
 #define PINWATCH_MIGRATE_LISTED 64
@@ -392,6 +406,24 @@ struct migrate_failure {
 };
 ASSERT_LAYOUT(struct migrate_failure_key, 16);
 ASSERT_LAYOUT(struct migrate_failure, 24 + 56 + 32 + 40);
+
+/* Attempts to have a range of memory that are told one by one. */
+#define PINWATCH_CONTIG_RECENT 64
+
+struct contig_attempt {
+	__u64 number;	/* from 1 on; 0: being written */
+	__u64 begin_ns; /* CLOCK_MONOTONIC */
+	__u64 duration_ns;
+	__u64 start_pfn;
+	__u64 end_pfn; /* the first page after it */
+	__u64 blocker_pfn;
+	__u32 blocker_why; /* enum page_stays */
+	__u32 has_blocker;
+	__s32 result; /* 0 or -errno */
+	__u32 tgid;
+	char comm[16]; /* of the thread: hostile text */
+};
+ASSERT_LAYOUT(struct contig_attempt, 80);
 
 /* A page that stood in the way of an attempt. */
 struct hotplug_blocker_key {

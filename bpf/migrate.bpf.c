@@ -44,6 +44,14 @@ struct {
 /* The daemon clears it when it detaches: who has begun may end unseen then. */
 struct migrate_begin migrate_begins[PINWATCH_MIGRATE_BEGINS];
 
+/* By node and zone; the last is for what is not known. */
+struct migrate_place migrate_places[PINWATCH_MIGRATE_PLACES + 1];
+
+/* Set by the daemon: where a page's flags have its node and zone. */
+const volatile __u32 nid_shift = 54;
+const volatile __u32 zone_shift = 51;
+const volatile __u32 zone_mask = 7;
+
 __u64 migrate_listed_second; /* the second in which so many were listed */
 __u64 migrate_listed;
 __u64 migrate_unlisted; /* times a page was met and not listed */
@@ -61,7 +69,7 @@ static __always_inline struct migrate_begin *begin_of(__u64 task)
  * Of two calls that meet in one place the later one stays, and so does the
  * inner one of two of the same task: a target page may be had by migrating.
  */
-static __always_inline int call_begins(__u64 from)
+static __always_inline int call_begins(__u64 from, __u64 first)
 {
 	__u64 task = bpf_get_current_task();
 	struct migrate_begin *begin = begin_of(task);
@@ -69,26 +77,31 @@ static __always_inline int call_begins(__u64 from)
 
 	begin->task = task;
 	begin->from = from;
+	begin->first = first;
 	begin->ns = now;
-	begin->check = task ^ from ^ now;
+	begin->check = task ^ from ^ first ^ now;
 	return 0;
 }
 
 SEC("?fentry/migrate_pages")
 int begin__fentry(__u64 *ctx)
 {
-	__u64 from = 0;
+	__u64 from = 0, first = 0;
 
 	/* Read as a number: the verifier lets nobody calculate with a typed pointer. */
 	bpf_probe_read_kernel(&from, sizeof(from), ctx);
-	return call_begins(from);
+	bpf_probe_read_kernel(&first, sizeof(first), (void *)from);
+	return call_begins(from, first);
 }
 
 /* A function with more than six arguments takes no fentry before Linux v6.6. */
 SEC("?kprobe/migrate_pages")
 int begin__kprobe(struct pt_regs *ctx)
 {
-	return call_begins(ctx->rdi);
+	__u64 first = 0;
+
+	bpf_probe_read_kernel(&first, sizeof(first), (void *)ctx->rdi);
+	return call_begins(ctx->rdi, first);
 }
 
 /* Its begin, which nobody finds again; false where it was not seen. */
@@ -98,7 +111,7 @@ static __always_inline bool take_begin(struct migrate_begin *taken)
 	struct migrate_begin *begin = begin_of(task);
 
 	*taken = *begin;
-	if (taken->task != task || taken->check != (task ^ taken->from ^ taken->ns))
+	if (taken->task != task || taken->check != (task ^ taken->from ^ taken->first ^ taken->ns))
 		return false;
 	begin->task = 0;
 	return true;
@@ -129,6 +142,36 @@ static __always_inline void count_call(const __u64 *ctx, __u64 large_split, __u3
 	/* Of a constant 0 clang makes an atomic or, which Linux v5.10 lacks. */
 	if (large_split)
 		__sync_fetch_and_add(&counters->large_split, large_split);
+}
+
+/* Which does not change while the struct page is there, wherever the folio has gone. */
+static __always_inline __u32 place_of_first(const struct migrate_begin *begin)
+{
+	char page[STRUCT_PAGE];
+	__u64 flags;
+
+	if (!begin->first || begin->first == begin->from ||
+	    bpf_probe_read_kernel(page, sizeof(page),
+				  (void *)(begin->first - bpf_core_field_offset(struct page, lru))))
+		return PINWATCH_MIGRATE_PLACES;
+	flags = page_flags(page);
+	if (flags >> nid_shift >= PINWATCH_MIGRATE_NODES)
+		return PINWATCH_MIGRATE_PLACES;
+	return (flags >> nid_shift) * PINWATCH_MIGRATE_ZONES + (flags >> zone_shift & zone_mask);
+}
+
+static __always_inline void count_place(const __u64 *ctx, __u32 place)
+{
+	struct migrate_place *counted;
+
+	barrier_var(place);
+	if (place > PINWATCH_MIGRATE_PLACES)
+		return;
+	counted = &migrate_places[place];
+	__sync_fetch_and_add(&counted->calls, 1);
+	__sync_fetch_and_add(&counted->succeeded_pages, ctx[0]);
+	if (ctx[1])
+		__sync_fetch_and_add(&counted->failed_pages, ctx[1]);
 }
 
 static __always_inline bool may_list(void)
@@ -292,6 +335,7 @@ static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 
 	bool seen = take_begin(&begin);
 
 	count_call(ctx, large_split, place);
+	count_place(ctx, seen ? place_of_first(&begin) : PINWATCH_MIGRATE_PLACES);
 	details = bpf_map_lookup_elem(&migrate_details, &key);
 	if (!details)
 		return 0;

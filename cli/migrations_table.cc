@@ -111,6 +111,57 @@ void AddReasons(const v1::ListMigrationsResponse& migrations,
                   "call\n");
 }
 
+// Those where calls began.
+void AddPlaces(const v1::ListMigrationsResponse& migrations,
+               std::string& text) {
+  std::string rows;
+  for (const v1::MigrationPlace& place : migrations.places()) {
+    if (!place.calls()) continue;
+    const std::string zone = place.has_nid()
+                                 ? absl::StrCat(place.nid(), "/", place.zone())
+                                 : "not known";
+    absl::StrAppendFormat(&rows, "%-17s %11s %11s %11s\n",
+                          Fit(zone, kReasonWidth), Count(place.calls()),
+                          Count(place.succeeded_pages()),
+                          Count(place.failed_pages()));
+  }
+  if (rows.empty()) return;
+  absl::StrAppendFormat(&text, "\n%-17s %11s %11s %11s\n%s", "FIRST FOLIO IN",
+                        "CALLS", "MOVED", "FAILED", rows);
+}
+
+// "1 ok, 7 EBUSY", and the last ones that failed.
+void AddRanges(const v1::ListMigrationsResponse& migrations, absl::Time now,
+               std::string& text) {
+  std::string counts;
+  for (const v1::ContigCount& count : migrations.contig_ranges().counts())
+    if (count.attempts())
+      absl::StrAppend(&counts, counts.empty() ? "" : ", ",
+                      Count(count.attempts()), " ", Printable(count.outcome()));
+  if (counts.empty()) return;
+  absl::StrAppend(&text,
+                  "\nRANGES wanted as a whole, by CMA or for a huge page "
+                  "of 1 GiB: ",
+                  counts, "\n");
+  const auto& recent = migrations.contig_ranges().recent();
+  int shown = 0;
+  for (auto attempt = recent.rbegin();
+       attempt != recent.rend() && shown < kMaxFailures; ++attempt) {
+    if (attempt->outcome() == "ok") continue;
+    ++shown;
+    std::string line = absl::StrFormat(
+        "%8s  pfn 0x%x to 0x%x %s for %s", Age(now - ToTime(attempt->begin())),
+        attempt->start_pfn(), attempt->end_pfn(), Printable(attempt->outcome()),
+        NameWithPid(attempt->process().comm(), attempt->process().pid(),
+                    kAskerWidth));
+    if (attempt->has_blocker_pfn())
+      absl::StrAppendFormat(&line, "\n          not free: pfn 0x%x, %s",
+                            attempt->blocker_pfn(),
+                            Words(attempt->blocker_why()));
+    absl::StrAppend(&text, line, "\n");
+  }
+}
+
 std::string ZoneText(const v1::MigrationFailure& failure) {
   if (failure.zone().empty() || failure.zone() == "none") return "?";
   return failure.has_nid() ? absl::StrCat(failure.nid(), "/", failure.zone())
@@ -159,6 +210,8 @@ std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
                             absl::Time now) {
   std::string text;
   AddReasons(migrations, text);
+  AddPlaces(migrations, text);
+  AddRanges(migrations, now, text);
   AddFailures(migrations, now, text);
   if (migrations.unlisted())
     absl::StrAppend(&text, "not listed, as there were many: ",

@@ -156,8 +156,8 @@ bool IsOfUnknownHolder(const BlockingPage& page) {
 }
 
 // Facts that rest on hooks.
-constexpr const char* kHookedFacts[] = {"claims", "hotplug", "migrations",
-                                        "references"};
+constexpr const char* kHookedFacts[] = {"claims", "contig_ranges", "hotplug",
+                                        "migrations", "references"};
 
 bool IsOf(const Process& process, const StoppedHolder& holder) {
   if (holder.pid) return process.pid == *holder.pid;
@@ -1084,8 +1084,10 @@ Snapshot Aggregator::Build(Timestamp now) {
       .blocks = block_counts_,
       .migrations = migrations_.reading().totals,
       .migration_details = migrations_.reading().details,
+      .migration_places = migrations_.Places(zones_),
       .migration_failures = migrations_.failures(),
       .migration_failures_unlisted = migrations_.reading().unlisted,
+      .contig_ranges = migrations_.reading().contig_ranges,
       .census = totals_,
       .attempts = hotplug_.running,
       .attempt_counts = hotplug_.counts,
@@ -1143,7 +1145,9 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   }
   snapshot.migrations.clear();
   snapshot.migration_details.clear();
+  snapshot.migration_places.clear();
   snapshot.migration_failures.clear();
+  snapshot.contig_ranges.reset();
   snapshot.attempts.clear();
   snapshot.attempt_counts.clear();
   snapshot.owners.clear();

@@ -94,16 +94,16 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
   auto source = std::unique_ptr<BpfSource>(new BpfSource);
   source->names_.zones = zoneinfo.zone_names;
 
-  absl::Status census, migrations, hotplug, claims, pipes, references;
+  absl::Status census, migrations, hotplug, contig, claims, pipes, references;
   const std::unique_ptr<btf, Deleter<btf__free>> types(btf__load_vmlinux_btf());
   if (!types) {
-    census = migrations = hotplug = claims = pipes = references =
+    census = migrations = hotplug = contig = claims = pipes = references =
         absl::FailedPreconditionError(
             "the kernel tells no types at /sys/kernel/btf/vmlinux (built "
             "without "
             "CONFIG_DEBUG_INFO_BTF)");
   } else if (const auto layout = ReadLayout(types.get()); !layout.ok()) {
-    census = migrations = hotplug = claims = pipes = references =
+    census = migrations = hotplug = contig = claims = pipes = references =
         layout.status();
   } else {
     source->names_.migratetypes = layout->migratetypes;
@@ -113,13 +113,17 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     source->virtio_mem_ = std::make_unique<VirtioMemSource>(addresses);
     census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
-    auto migrate = MigrationSource::Open(*layout, addresses);
+    auto migrate =
+        MigrationSource::Open(*layout, addresses, zoneinfo.zone_names);
     migrations = migrate.status();
     if (migrate.ok()) source->migrations_ = *std::move(migrate);
     auto opened = HotplugSource::Open(*layout, addresses, zoneinfo.zone_names,
                                       blocks.block_size_bytes);
     hotplug = opened.status();
     if (opened.ok()) source->hotplug_ = *std::move(opened);
+    auto ranges = ContigSource::Open(*layout, addresses);
+    contig = ranges.status();
+    if (ranges.ok()) source->contig_ = *std::move(ranges);
     auto searched = PipeSearch::Open(addresses);
     pipes = searched.status();
     if (searched.ok()) source->pipes_ = *std::move(searched);
@@ -166,6 +170,10 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     counters.source =
         "nr_foll_pin_* in sysfs, which lags by up to 125 a CPU each way";
   }
+  source->facts_.push_back(MakeFact(
+      "contig_ranges",
+      "BPF on alloc_contig_range and the tracepoint test_pages_isolated",
+      contig));
   source->facts_.push_back(
       MakeFact("pipes", "BPF goes through the pipes of all processes", pipes));
   source->facts_.push_back(
@@ -368,6 +376,7 @@ absl::Status BpfSource::DetachHooks() {
   if (pins_) pins_->Detach();
   if (migrations_) migrations_->Detach();
   if (hotplug_) hotplug_->Detach();
+  if (contig_) contig_->Detach();
   return absl::OkStatus();
 }
 
@@ -375,6 +384,7 @@ absl::Status BpfSource::AttachHooks() {
   absl::Status status;
   if (migrations_) status.Update(ToAttachStatus(migrations_->Attach()));
   if (hotplug_) status.Update(ToAttachStatus(hotplug_->Attach()));
+  if (contig_) status.Update(ToAttachStatus(contig_->Attach()));
   if (references_) status.Update(ToAttachStatus(references_->Attach()));
   if (pins_) status.Update(ToAttachStatus(pins_->Attach()));
   if (!status.ok()) (void)DetachHooks();
@@ -478,7 +488,9 @@ absl::StatusOr<HotplugReading> BpfSource::ReadHotplug(Timestamp now) {
 absl::StatusOr<MigrationReading> BpfSource::ReadMigrations(Timestamp now) {
   if (!migrations_)
     return absl::UnavailableError("migrations are not observable");
-  return migrations_->Read(now);
+  absl::StatusOr<MigrationReading> reading = migrations_->Read(now);
+  if (reading.ok() && contig_) reading->contig_ranges = contig_->Read(now);
+  return reading;
 }
 
 }  // namespace pinwatch

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/contig_source.h"
 #include "daemon/deleter.h"
 #include "daemon/host_files.h"
 #include "daemon/hotplug_source.h"
@@ -94,6 +95,7 @@ class BpfSource : public Source {
   const bpf_program* node_counters_program_ = nullptr;
   std::unique_ptr<MigrationSource> migrations_;
   std::unique_ptr<HotplugSource> hotplug_;
+  std::unique_ptr<ContigSource> contig_;
   std::unique_ptr<PipeSearch> pipes_;
   std::unique_ptr<ReferenceSource> references_;
   std::unique_ptr<VirtioMemSource> virtio_mem_;

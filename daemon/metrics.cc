@@ -68,6 +68,16 @@ void EachMigration(const Scrape& s, const Emit& emit) {
          migrations.mode);
 }
 
+template <auto value>
+void EachMigrationPlace(const Scrape& s, const Emit& emit) {
+  for (const MigrationPlace& place : s.snapshot.migration_places) {
+    if (place.nid < 0)
+      emit(std::invoke(value, place), "unknown", "unknown");
+    else
+      emit(std::invoke(value, place), place.nid, place.zone);
+  }
+}
+
 void ReadLargeSplits(const Scrape& s, const Emit& emit) {
   for (const Migrations& migrations : s.snapshot.migrations)
     if (migrations.tells_large_split)
@@ -985,6 +995,24 @@ constexpr MetricDef kMetrics[] = {
              "split. Absent where the kernel does not tell (before v6.12).",
      .labels = {"reason", "mode"},
      .read = ReadLargeSplits},
+    {.name = "pinwatch_migrate_first_folio_calls_total",
+     .type = kCounter,
+     .help = "Calls of migrate_pages, by node and zone of the first folio that "
+             "was to move. unknown: the begin of the call was not seen.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = EachMigrationPlace<&MigrationPlace::calls>},
+    {.name = "pinwatch_migrate_first_folio_succeeded_pages_total",
+     .type = kCounter,
+     .help = "Pages that migrate_pages moved, by node and zone of the first "
+             "folio of the call; the others mostly stood there, too.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = EachMigrationPlace<&MigrationPlace::succeeded_pages>},
+    {.name = "pinwatch_migrate_first_folio_failed_pages_total",
+     .type = kCounter,
+     .help = "Pages that migrate_pages could not move, by node and zone of the "
+             "first folio of the call; the others mostly stood there, too.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = EachMigrationPlace<&MigrationPlace::failed_pages>},
     {.name = "pinwatch_migrate_failed_pages_by_why_total",
      .type = kCounter,
      .help = "Pages that migrate_pages could not move, by why they stayed, as "
@@ -1016,6 +1044,29 @@ constexpr MetricDef kMetrics[] = {
          [](const Scrape& s, const Emit& emit) {
            if (!s.snapshot.migration_details.empty())
              emit(s.snapshot.migration_failures_unlisted);
+         }},
+
+    {.name = "pinwatch_contig_range_attempts_total",
+     .type = kCounter,
+     .help =
+         "Attempts to have a range of physical memory as a whole, as CMA and "
+         "huge pages of 1 GiB take it, by outcome.",
+     .labels = {"outcome"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (!s.snapshot.contig_ranges) return;
+           for (const ContigCount& count : s.snapshot.contig_ranges->counts)
+             emit(count.attempts, count.outcome);
+         }},
+    {.name = "pinwatch_contig_range_seconds",
+     .type = kHistogram,
+     .help = "How long attempts to have a range of physical memory took, in "
+             "seconds.",
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           if (s.snapshot.contig_ranges)
+             emit(ToHistogram(s.snapshot.contig_ranges->latencies,
+                              s.snapshot.contig_ranges->measured_ns));
          }},
 
     {.name = "pinwatch_offline_attempts_total",

@@ -62,6 +62,26 @@ void MigrationBook::Set(MigrationReading reading,
   failures_.erase(failures_.begin(), kept);
 }
 
+std::vector<MigrationPlace> MigrationBook::Places(
+    const std::vector<Zone>& zones) const {
+  std::vector<MigrationPlace> places = reading_.places;
+  if (places.empty()) return places;
+  for (const Zone& zone : zones)
+    if (std::ranges::none_of(places, [&](const MigrationPlace& place) {
+          return place.nid == zone.nid && place.zone == zone.name;
+        }))
+      places.push_back({.nid = zone.nid, .zone = zone.name});
+  // As the zones come in zoneinfo; where it is not known, last.
+  const auto rank = [&](const MigrationPlace& place) {
+    const auto at = std::ranges::find_if(zones, [&](const Zone& zone) {
+      return place.nid == zone.nid && place.zone == zone.name;
+    });
+    return std::pair(place.nid < 0, at - zones.begin());
+  };
+  std::ranges::stable_sort(places, {}, rank);
+  return places;
+}
+
 std::vector<uint64_t> MigrationBook::Unlooked(size_t most) const {
   std::vector<uint64_t> pfns;
   for (auto failure = failures_.rbegin();

@@ -22,6 +22,8 @@ class MigrationBook {
            const std::function<void(MigrationFailure&)>& place);
 
   const MigrationReading& reading() const { return reading_; }
+  // Of each of the zones, and what was counted elsewhere, if it was.
+  std::vector<MigrationPlace> Places(const std::vector<Zone>& zones) const;
   const std::vector<MigrationFailure>& failures() const { return failures_; }
 
   // Pinned pages that nobody has looked at for their holders, at most so many,

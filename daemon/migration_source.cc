@@ -47,10 +47,12 @@ void MigrationSource::Destroy(migrate_bpf* programs) {
 }
 
 absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
-    const KernelLayout& layout, const KernelAddresses& addresses) {
+    const KernelLayout& layout, const KernelAddresses& addresses,
+    std::vector<std::string> zones) {
   auto source = std::unique_ptr<MigrationSource>(new MigrationSource);
   source->reasons_ = layout.migrate_reasons;
   source->modes_ = layout.migrate_modes;
+  source->zones_ = std::move(zones);
   LIBBPF_OPTS(bpf_object_open_opts, open, .btf_custom_path = KernelTypesPath());
   migrate_bpf* programs = migrate_bpf__open_opts(&open);
   if (!programs)
@@ -69,6 +71,9 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
     source->lacks_ = absl::StrCat(
         "how long it takes and why pages do not move: ", reads.message());
   programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs->rodata->nid_shift = layout.nid_shift;
+  programs->rodata->zone_shift = layout.zone_shift;
+  programs->rodata->zone_mask = layout.zone_mask;
   const auto& progs = programs->progs;
   bpf_program* const end =
       source->tells_details_
@@ -131,6 +136,7 @@ absl::StatusOr<MigrationReading> MigrationSource::Read(Timestamp now) {
   if (absl::Status status = ReadTotals(reading); !status.ok()) return status;
   if (!tells_details_) return reading;
   if (absl::Status status = ReadDetails(reading); !status.ok()) return status;
+  ReadPlaces(reading);
   ReadFailures(now, reading);
   reading.unlisted = programs_->bss->migrate_unlisted;
   return reading;
@@ -186,6 +192,21 @@ absl::Status MigrationSource::ReadDetails(MigrationReading& reading) {
     reading.details.push_back(std::move(row));
   }
   return absl::OkStatus();
+}
+
+void MigrationSource::ReadPlaces(MigrationReading& reading) const {
+  for (uint32_t i = 0; i <= PINWATCH_MIGRATE_PLACES; ++i) {
+    const migrate_place& from = programs_->bss->migrate_places[i];
+    if (i < PINWATCH_MIGRATE_PLACES && from.calls == 0) continue;
+    MigrationPlace place{.calls = from.calls,
+                         .succeeded_pages = from.succeeded_pages,
+                         .failed_pages = from.failed_pages};
+    if (i < PINWATCH_MIGRATE_PLACES) {
+      place.nid = static_cast<int>(i / PINWATCH_MIGRATE_ZONES);
+      place.zone = NameAt(zones_, i % PINWATCH_MIGRATE_ZONES);
+    }
+    reading.places.push_back(std::move(place));
+  }
 }
 
 void MigrationSource::ReadFailures(Timestamp now, MigrationReading& reading) {

@@ -24,9 +24,11 @@ namespace pinwatch {
 // For one thread.
 class MigrationSource {
  public:
-  // FailedPrecondition where this kernel lets nothing of it be counted.
+  // `zones` are the kernel's words for zones, by number. FailedPrecondition
+  // where this kernel lets nothing of it be counted.
   static absl::StatusOr<std::unique_ptr<MigrationSource>> Open(
-      const KernelLayout& layout, const KernelAddresses& addresses);
+      const KernelLayout& layout, const KernelAddresses& addresses,
+      std::vector<std::string> zones);
   ~MigrationSource();
 
   // What the fact "migrations" lacks on this kernel; empty: nothing.
@@ -49,6 +51,7 @@ class MigrationSource {
   std::string ModeName(uint32_t mode) const;
   absl::Status ReadTotals(MigrationReading& reading);
   absl::Status ReadDetails(MigrationReading& reading);
+  void ReadPlaces(MigrationReading& reading) const;
   void ReadFailures(Timestamp now, MigrationReading& reading);
 
   std::unique_ptr<migrate_bpf, Deleter<Destroy>> programs_;
@@ -57,6 +60,7 @@ class MigrationSource {
   bool tells_large_split_ = false;
   std::vector<std::string> reasons_;  // by number; holes are empty
   std::vector<std::string> modes_;
+  std::vector<std::string> zones_;
 };
 
 }  // namespace pinwatch

@@ -126,9 +126,10 @@ PinFunctions ReadPinFunctions(const btf* types) {
 std::map<std::string, uint32_t> ReadHotplugFunctions(const btf* types) {
   std::map<std::string, uint32_t> functions;
   for (const char* name :
-       {"dissolve_free_huge_pages", "dissolve_free_hugetlb_folios", "dump_page",
-        "memory_notify", "offline_pages", "putback_movable_pages",
-        "start_isolate_page_range"}) {
+       {"alloc_contig_frozen_range_noprof", "alloc_contig_range",
+        "alloc_contig_range_noprof", "dissolve_free_huge_pages",
+        "dissolve_free_hugetlb_folios", "dump_page", "memory_notify",
+        "offline_pages", "putback_movable_pages", "start_isolate_page_range"}) {
     const int id = btf__find_by_name_kind(types, name, BTF_KIND_FUNC);
     if (id < 0) continue;
     functions[name] =

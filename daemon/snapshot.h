@@ -651,6 +651,52 @@ struct MigrationDetails {
   bool operator==(const MigrationDetails&) const = default;
 };
 
+// One attempt to have a range of physical memory as a whole.
+struct ContigAttempt {
+  uint64_t id = 0;  // in the order in which they ended, from 1 on
+  Timestamp begin;
+  int64_t duration_ns = 0;
+  uint64_t start_pfn = 0;
+  uint64_t end_pfn = 0;  // the first page after it
+  int error = 0;         // 0, or an errno
+  Process process;  // in which it was wanted: its pid and its thread's name
+  // The first page that was not free in the end, of one that failed then.
+  std::optional<uint64_t> blocker_pfn;
+  std::string blocker_why;
+
+  bool operator==(const ContigAttempt&) const = default;
+};
+
+// Attempts that ended in one way.
+struct ContigCount {
+  std::string outcome;  // "ok", an errno's name from a closed set, or "other"
+  uint64_t attempts = 0;
+
+  bool operator==(const ContigCount&) const = default;
+};
+
+// What they have come to since the source was opened.
+struct ContigRanges {
+  std::vector<ContigCount> counts;
+  PinLatencies latencies{};
+  int64_t measured_ns = 0;
+  std::vector<ContigAttempt> recent;  // the last ones, by id
+
+  bool operator==(const ContigRanges&) const = default;
+};
+
+// What calls of migrate_pages() came to whose first folio stood in that zone.
+// What follows it on the list mostly stands there, too, but need not.
+struct MigrationPlace {
+  int nid = -1;      // -1: it is not known where the first folio stood
+  std::string zone;  // empty: the same
+  uint64_t calls = 0;
+  uint64_t succeeded_pages = 0;
+  uint64_t failed_pages = 0;
+
+  bool operator==(const MigrationPlace&) const = default;
+};
+
 // A page that did not move, for one reason and mode. Those in the way of an
 // attempt to take a block offline are told with the attempt.
 struct MigrationFailure {
@@ -937,9 +983,12 @@ struct Snapshot {
   uint64_t block_size_bytes = 0;
   std::vector<BlockCount> blocks;
   std::vector<Migrations> migrations;  // every reason and mode of this kernel
-  std::vector<MigrationDetails> migration_details;   // empty: not observable
+  std::vector<MigrationDetails> migration_details;  // empty: not observable
+  // Every zone, and last what is not known where; empty: not observable.
+  std::vector<MigrationPlace> migration_places;
   std::vector<MigrationFailure> migration_failures;  // the last ones, by id
-  uint64_t migration_failures_unlisted = 0;  // times one is not among these
+  uint64_t migration_failures_unlisted = 0;   // times one is not among these
+  std::optional<ContigRanges> contig_ranges;  // nothing: not observable
   CensusTotals census;
   std::vector<HotplugAttempt> attempts;      // the newest first, by id
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable

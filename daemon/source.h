@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -161,10 +162,14 @@ struct HotplugReading {
 struct MigrationReading {
   std::vector<Migrations> totals;  // every reason and mode this kernel knows
   std::vector<MigrationDetails> details;  // empty: not observable
+  // Those where calls began, and last what is not known where. Empty: not
+  // observable.
+  std::vector<MigrationPlace> places;
   // Those met in the last seconds, without id, node and zone. Each is told
   // again, with its last state, as long as it is.
   std::vector<MigrationFailure> failures;
   uint64_t unlisted = 0;  // times one was met that is not told
+  std::optional<ContigRanges> contig_ranges;  // nothing: not observable
 };
 
 // An owner as the kernel's side knows it. Names and stacks are told once, when

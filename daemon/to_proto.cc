@@ -471,6 +471,41 @@ v1::MigrationDetails ToProto(const MigrationDetails& details) {
   return out;
 }
 
+v1::ContigRanges ToProto(const ContigRanges& ranges) {
+  v1::ContigRanges out;
+  for (const ContigCount& count : ranges.counts) {
+    v1::ContigCount& to = *out.add_counts();
+    to.set_outcome(count.outcome);
+    to.set_attempts(count.attempts);
+  }
+  *out.mutable_measured_time() =
+      TimeUtil::NanosecondsToDuration(ranges.measured_ns);
+  for (const ContigAttempt& attempt : ranges.recent) {
+    v1::ContigAttempt& to = *out.add_recent();
+    to.set_id(attempt.id);
+    *to.mutable_begin() = ToProto(attempt.begin);
+    *to.mutable_duration() =
+        TimeUtil::NanosecondsToDuration(attempt.duration_ns);
+    to.set_start_pfn(attempt.start_pfn);
+    to.set_end_pfn(attempt.end_pfn);
+    to.set_outcome(attempt.error ? ErrorName(attempt.error) : "ok");
+    *to.mutable_process() = ToProto(attempt.process);
+    if (attempt.blocker_pfn) to.set_blocker_pfn(*attempt.blocker_pfn);
+    to.set_blocker_why(attempt.blocker_why);
+  }
+  return out;
+}
+
+v1::MigrationPlace ToProto(const MigrationPlace& place) {
+  v1::MigrationPlace out;
+  if (place.nid >= 0) out.set_nid(place.nid);
+  out.set_zone(ToUtf8(place.zone));
+  out.set_calls(place.calls);
+  out.set_succeeded_pages(place.succeeded_pages);
+  out.set_failed_pages(place.failed_pages);
+  return out;
+}
+
 v1::MigrationFailure ToProto(const MigrationFailure& failure) {
   v1::MigrationFailure out;
   out.set_id(failure.id);
@@ -745,6 +780,9 @@ v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
   if (first_id == 0) {
     Convert(snapshot.migrations, out.mutable_migrations());
     Convert(snapshot.migration_details, out.mutable_details());
+    Convert(snapshot.migration_places, out.mutable_places());
+    if (snapshot.contig_ranges)
+      *out.mutable_contig_ranges() = ToProto(*snapshot.contig_ranges);
   }
   out.set_unlisted(snapshot.migration_failures_unlisted);
   std::set<uint32_t> named;

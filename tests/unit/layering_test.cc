@@ -51,14 +51,18 @@ using testing::IsSubsetOf;
 TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(
       FilesThatInclude("daemon", "bpf/bpf.h"),
-      ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
-                  "migration_source.cc", "pin_source.cc", "pipe_search.cc"));
-  EXPECT_THAT(FilesThatInclude("daemon", "bpf/libbpf.h"),
-              ElementsAre("bpf_source.cc", "hotplug_source.cc", "kept_state.cc",
-                          "log.cc", "migration_source.cc", "pin_source.cc",
-                          "pipe_search.cc", "reference_source.cc"));
+      ElementsAre("bpf_source.cc", "contig_source.cc", "hotplug_source.cc",
+                  "kept_state.cc", "migration_source.cc", "pin_source.cc",
+                  "pipe_search.cc", "virtio_mem_source.cc"));
+  EXPECT_THAT(
+      FilesThatInclude("daemon", "bpf/libbpf.h"),
+      ElementsAre("bpf_source.cc", "contig_source.cc", "hotplug_source.cc",
+                  "kept_state.cc", "log.cc", "migration_source.cc",
+                  "pin_source.cc", "pipe_search.cc", "reference_source.cc",
+                  "virtio_mem_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
-              ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc"));
+              ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc",
+                          "virtio_mem_source.cc"));
   EXPECT_THAT(FilesThatInclude("cli", "bpf/"), IsEmpty());
 }
 
@@ -90,10 +94,11 @@ TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
 
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/kernel.h"), IsEmpty());
-  EXPECT_THAT(FilesThatInclude("bpf", "kernel.h"),
-              ElementsAre("census.bpf.c", "folio.h", "holders.bpf.c",
-                          "hotplug.bpf.c", "migrate.bpf.c", "pageblock.h",
-                          "pin.bpf.c", "references.bpf.c"));
+  EXPECT_THAT(
+      FilesThatInclude("bpf", "kernel.h"),
+      ElementsAre("census.bpf.c", "contig.bpf.c", "folio.h", "holders.bpf.c",
+                  "hotplug.bpf.c", "migrate.bpf.c", "pageblock.h", "pin.bpf.c",
+                  "references.bpf.c", "virtio_mem.bpf.c"));
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {

@@ -69,5 +69,20 @@ TEST(MigrationBook, KeepsTheLastOnesAndListsNoneOfTheOthersAgain) {
   EXPECT_EQ(book.failures().back().id, 131u);
 }
 
+TEST(MigrationBook, EveryZoneIsToldAndLastWhatIsNotKnownWhere) {
+  MigrationBook book;
+  EXPECT_THAT(book.Places({{.nid = 0, .name = "Normal"}}), IsEmpty())
+      << "not observable";
+  book.Set(
+      {.places = {{.nid = 0, .zone = "Movable", .calls = 7}, {.calls = 3}}},
+      [](MigrationFailure&) {});
+  EXPECT_THAT(
+      book.Places(
+          {{.nid = 0, .name = "Normal"}, {.nid = 0, .name = "Movable"}}),
+      ElementsAre(MigrationPlace{.nid = 0, .zone = "Normal"},
+                  MigrationPlace{.nid = 0, .zone = "Movable", .calls = 7},
+                  MigrationPlace{.calls = 3}));
+}
+
 }  // namespace
 }  // namespace pinwatch

@@ -55,6 +55,28 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
                           }
                         }
                         unlisted: 5
+                        places { nid: 0 zone: "Normal" }
+                        places {
+                          nid: 0
+                          zone: "Movable"
+                          calls: 1
+                          succeeded_pages: 3
+                          failed_pages: 2
+                        }
+                        places { calls: 1 }
+                        contig_ranges {
+                          counts { outcome: "ok" }
+                          counts { outcome: "EBUSY" attempts: 7 }
+                          recent {
+                            begin { seconds: 997 }
+                            start_pfn: 262144
+                            end_pfn: 524288
+                            outcome: "EBUSY"
+                            process { pid: 42 comm: "sh" }
+                            blocker_pfn: 300000
+                            blocker_why: "plain_reference"
+                          }
+                        }
                       )pb"),
                       kNow),
       "REASON                  CALLS       MOVED      FAILED     SPLIT      "
@@ -63,6 +85,14 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
       "ms\n"
       "    stayed: 1 plain reference, 1 not classified\n"
       "MOVED, FAILED: pages; SPLIT: huge pages; MEAN: time of a call\n"
+      "\n"
+      "FIRST FOLIO IN          CALLS       MOVED      FAILED\n"
+      "0/Movable                   1           3           2\n"
+      "not known                   1           0           0\n"
+      "\n"
+      "RANGES wanted as a whole, by CMA or for a huge page of 1 GiB: 7 EBUSY\n"
+      "   3.0 s  pfn 0x40000 to 0x80000 EBUSY for sh(42)\n"
+      "          not free: pfn 0x493e0, plain reference\n"
       "\n"
       "PAGES THAT DID NOT MOVE, the last ones first\n"
       "     MET  REASON            ZONE       FOR\n"

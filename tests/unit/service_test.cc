@@ -435,6 +435,8 @@ TEST_F(ServiceTest, FailedMigrationsComeInPagesWithTheTotalsOnTheFirst) {
   snapshot.migrations = {{.reason = "longterm_pin", .mode = "sync"}};
   snapshot.migration_details = {
       {.reason = "longterm_pin", .failed_by_why = {3}}};
+  snapshot.migration_places = {{.nid = 0, .zone = "Movable", .calls = 7},
+                               {.calls = 3}};
   snapshot.migration_failures = {
       {.id = 4, .reason = "longterm_pin", .page = {.owners = {2}}},
       {.id = 5},
@@ -449,6 +451,10 @@ TEST_F(ServiceTest, FailedMigrationsComeInPagesWithTheTotalsOnTheFirst) {
   ASSERT_EQ(page.details_size(), 1);
   EXPECT_EQ(page.details(0).failed(0).why(), "pinned");
   EXPECT_EQ(page.details(0).failed(0).pages(), 3u);
+  ASSERT_EQ(page.places_size(), 2);
+  EXPECT_EQ(page.places(0).zone(), "Movable");
+  EXPECT_EQ(page.places(0).calls(), 7u);
+  EXPECT_FALSE(page.places(1).has_nid());
   ASSERT_EQ(page.failures_size(), 2);
   EXPECT_EQ(page.failures(0).id(), 4u);
   ASSERT_EQ(page.owners_size(), 1);
@@ -456,6 +462,7 @@ TEST_F(ServiceTest, FailedMigrationsComeInPagesWithTheTotalsOnTheFirst) {
   request.set_page_token(page.next_page_token());
   ASSERT_TRUE(ListMigrations(request, &page).ok());
   EXPECT_EQ(page.details_size(), 0);
+  EXPECT_EQ(page.places_size(), 0);
   ASSERT_EQ(page.failures_size(), 1);
   EXPECT_EQ(page.failures(0).id(), 6u);
   EXPECT_EQ(page.next_page_token(), "");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <sstream>
 
 #include "tests/vm/guest.h"
 
@@ -57,6 +58,7 @@ class Window {
     });
     // Whatever the pages are, each that failed is in one class.
     EXPECT_EQ(FailedBecause({}), All().failed_pages);
+    EXPECT_EQ(Beginning({}), All());
   }
 
   Moves Kernel() const { return kernel_; }
@@ -70,6 +72,15 @@ class Window {
     const std::string name = "pinwatch_migrate_failed_pages_by_why_total";
     return Metric(metrics_, name, labels) -
            Metric(metrics_before_, name, labels);
+  }
+  // Of calls whose first folio stood there.
+  Moves Beginning(const Labels& where) const {
+    const auto of = [&](const std::vector<Sample>& metrics) {
+      const std::string name = "pinwatch_migrate_first_folio_";
+      return Moves{Metric(metrics, name + "succeeded_pages_total", where),
+                   Metric(metrics, name + "failed_pages_total", where)};
+    };
+    return of(metrics_) - of(metrics_before_);
   }
   uint64_t MeasuredFor(const std::string& reason) const {
     const std::string name = "pinwatch_migrate_call_seconds_count";
@@ -104,6 +115,7 @@ TEST_F(Migration, LongtermPinsLeaveZoneMovableOrStayAndEveryMoveIsCounted) {
   EXPECT_EQ(window.All(), window.Kernel());
   if (!moves) return;
   EXPECT_EQ(window.For("longterm_pin"), (Moves{moved, 0}));
+  EXPECT_EQ(window.Beginning({{"mem_zone", "Movable"}}), (Moves{moved, 0}));
   EXPECT_GE(window.CallsFor("longterm_pin"), 1u);
   EXPECT_EQ(window.MeasuredFor("longterm_pin"),
             window.CallsFor("longterm_pin"));
@@ -129,6 +141,7 @@ TEST_F(Migration, APageThatLetsALongtermPinFailIsNamedWithItsHolder) {
   EXPECT_EQ(holder.held().at("register_error"), moves ? ENOMEM : 0);
   if (!moves) return;
   EXPECT_EQ(window.For("longterm_pin"), (Moves{3, 1}));
+  EXPECT_EQ(window.Beginning({{"mem_zone", "Movable"}}), (Moves{3, 1}));
   EXPECT_EQ(window.FailedBecause(
                 {{"reason", "longterm_pin"}, {"why", "plain_reference"}}),
             1u);
@@ -200,6 +213,23 @@ TEST_F(Migration, PagesThatKeepABlockFromGoingOfflineAreCountedAsFailed) {
         "lock-memory", "--pages", std::to_string(BlockPages())}));
   }
   FAIL() << "the kernel refuses every block at once";
+}
+
+TEST_F(Migration, IsToldAsItHappens) {
+  Process watch({"pinwatch", "migrations", "--watch"});
+  EXPECT_NE(watch.ReadLine(seconds(10)).find("since pinwatchd started"),
+            std::string::npos);
+  Workload holder({"hold-vmsplice", "--pages", "1", "--references", "1",
+                   "--register", "4"});
+  if (!MovesLongtermPins()) return;
+  EXPECT_NE(watch.ReadLine(seconds(10))
+                .find("longterm_pin, sync: 3 pages moved, 1 failed"),
+            std::string::npos);
+  const std::string page = watch.ReadLine(seconds(15));
+  EXPECT_NE(page.find("in a pipe of hold-vmsplice"), std::string::npos) << page;
+  std::ostringstream pfn;
+  pfn << "pfn 0x" << std::hex << holder.pfns()[0];
+  EXPECT_NE(page.find(pfn.str()), std::string::npos) << page;
 }
 
 }  // namespace
