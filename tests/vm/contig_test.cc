@@ -145,6 +145,8 @@ TEST_F(Contig, AttemptsAreCountedAndTimedAsTheKernelReturns) {
 
 // Seven times, since a page of a pipe stands in the only range left.
 TEST_F(Contig, APageInTheWayIsNamedWithItsHolder) {
+  const auto before = Attempts();
+  const Returns returns;
   const int all = AskFor(9);
   ASSERT_GE(all, 1);
   const std::set<uint64_t> had = PoolPages();
@@ -174,8 +176,6 @@ TEST_F(Contig, APageInTheWayIsNamedWithItsHolder) {
   const std::unique_ptr<Workload> holder = std::move(ballast.back());
   ballast.clear();
 
-  const auto before = Attempts();
-  const Returns returns;
   for (int i = 0; i < 7; ++i) ASSERT_EQ(AskFor(all), all - 1);
   ExpectAttempts(returns.Read(), before);
   int failed = 0;
