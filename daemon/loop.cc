@@ -321,7 +321,7 @@ BlockingPage Loop::FindStuckPage(const MovingCall& call) {
                  : BlockingPage{.pfn = call.stuck_pfn}};
   page[0].first_met = call.stuck;
   AddReferences(page);
-  AddCgroups(page);
+  AddCgroups({&page[0]});
   AddMappers(page);
   if (const auto look = LookAtPage(call.stuck_pfn))
     aggregator_.NoteHolder(*look, page[0]);
