@@ -147,14 +147,13 @@ static __always_inline void count_call(const __u64 *ctx, __u64 large_split, __u3
 /* Which does not change while the struct page is there, wherever the folio has gone. */
 static __always_inline __u32 place_of_first(const struct migrate_begin *begin)
 {
-	char page[STRUCT_PAGE];
+	const __u64 page = begin->first - bpf_core_field_offset(struct page, lru);
 	__u64 flags;
 
+	/* The flags are what a struct page begins with. */
 	if (!begin->first || begin->first == begin->from ||
-	    bpf_probe_read_kernel(page, sizeof(page),
-				  (void *)(begin->first - bpf_core_field_offset(struct page, lru))))
+	    bpf_probe_read_kernel(&flags, sizeof(flags), (void *)page))
 		return PINWATCH_MIGRATE_PLACES;
-	flags = page_flags(page);
 	if (flags >> nid_shift >= PINWATCH_MIGRATE_NODES)
 		return PINWATCH_MIGRATE_PLACES;
 	return (flags >> nid_shift) * PINWATCH_MIGRATE_ZONES + (flags >> zone_shift & zone_mask);

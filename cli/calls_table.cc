@@ -202,6 +202,11 @@ std::string CallsTable(const v1::Snapshot& snapshot) {
         "this kernel moves nothing before it pins for long: pages stay where "
         "they are, in movable memory too",
         kWidth, 2);
+  else if (snapshot.moves_long_term_pins() && !claims.follows_moves())
+    text += Wrap(
+        "what had to be moved first is not followed: see --pins.follow-moves "
+        "in pinwatchd(8)",
+        kWidth, 2);
   if (claims.moves_lost())
     text +=
         Wrap(absl::StrCat(Count(claims.moves_lost()),

@@ -127,6 +127,10 @@ void AddOptions(CLI::App& app, Options& options) {
                  "two or more")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  app.add_flag("--pins.follow-moves", options.claims.follow_moves,
+               "Tell what long-term calls have to move out of movable memory "
+               "first, and which come round and round; each page that anybody "
+               "moves, and each that is isolated, then costs more");
   app.add_flag("--holders.infer", options.infer_holders,
                "Look for the likely holders of pages that nobody claimed, such "
                "as those pinned before pinwatchd; takes CAP_SYS_ADMIN, "

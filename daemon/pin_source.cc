@@ -209,8 +209,10 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
     bpf_map__set_max_entries(map, options.max_owners);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
-  const std::set<std::string> moves = ChooseMovePrograms(
-      layout.move_functions, layout.migrate_args, layout.migrate_reasons);
+  std::set<std::string> moves;
+  if (options.follow_moves)
+    moves = ChooseMovePrograms(layout.move_functions, layout.migrate_args,
+                               layout.migrate_reasons);
   source->follows_moves_ = !moves.empty() && !source->doors_.followed.empty();
   source->doors_.programs.insert(moves.begin(), moves.end());
   programs.rodata->mem_section_at = addresses.At("mem_section");

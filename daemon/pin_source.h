@@ -33,6 +33,9 @@ struct ClaimOptions {
   // Where claims outlive the daemon; an error says why they do not.
   absl::StatusOr<KeptState*> kept = absl::CancelledError("not wanted");
   std::string boot_id;  // of this boot
+  // What long-term calls have to move first, which costs every page that
+  // anybody moves.
+  bool follow_moves = false;
 };
 
 // What an owner takes of the kernel's memory and of the daemon's, at most

@@ -19,6 +19,20 @@ TEST(CallsTable, SaysWhenTheyAreNotObservable) {
             "claims in\npinwatch status\n");
 }
 
+TEST(CallsTable, SaysHowToLearnWhatHadToBeMoved) {
+  const auto table = [](const char* claims) {
+    auto snapshot = Parse<v1::Snapshot>(R"pb(
+      moves_long_term_pins: true
+      calls { subsystem: "io_uring" long_term: true calls: 1 pages: 1 }
+    )pb");
+    *snapshot.mutable_claims() = Parse<v1::ClaimTotals>(claims);
+    return CallsTable(snapshot);
+  };
+  EXPECT_THAT(table(""), testing::HasSubstr("see --pins.follow-moves"));
+  EXPECT_THAT(table("follows_moves: true"),
+              testing::Not(testing::HasSubstr("--pins.follow-moves")));
+}
+
 TEST(CallsTable, ShowsLongTermOnesFirstAndWhatWentWrong) {
   EXPECT_EQ(
       CallsTable(Parse<v1::Snapshot>(R"pb(

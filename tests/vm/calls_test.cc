@@ -137,7 +137,7 @@ double MovePages(const std::vector<Sample>& metrics, const std::string& step) {
 
 TEST_F(Calls, TellWhatTheyHadToMoveFirst) {
   const bool moves_pins = MovesLongtermPins();
-  Daemon daemon;
+  const Daemon daemon({"--pins.follow-moves"});
   const uint64_t moved_before = ReadVmstat("pgmigrate_success");
   const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
   Workload pages({"pin-iouring", "--pages", "23"});

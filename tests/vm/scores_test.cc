@@ -327,9 +327,10 @@ std::set<pid_t> Named(const Json& page) {
 Json LastAttempt(uint64_t block) {
   Json attempt;
   Eventually(seconds(30), [&] {
-    const Json attempts =
-        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)))
-            .at("attempts");
+    const Json attempts = Json::parse(Ask({"pinwatch", "attempts", "-o", "json",
+                                           "--timeout", "30s"},
+                                          seconds(30)))
+                              .at("attempts");
     if (attempts.empty()) return false;
     attempt = attempts.at(0);
     return attempt.at("block") == block && !attempt.at("running");
@@ -382,8 +383,9 @@ TEST_F(Scores, VerdictsProveTrue) {
   for (size_t i = 0; i < attempts; ++i) {
     const size_t scenario = i % kScenarios;
     const Target target = host.Set(scenario);
-    const Json block = Json::parse(Ask(
-        {"pinwatch", "explain", std::to_string(target.block), "-o", "json"}));
+    const Json block =
+        Json::parse(Ask({"pinwatch", "explain", std::to_string(target.block),
+                         "-o", "json", "--timeout", "30s"}));
     const Outcome outcome = Try(target.block, patience);
     if (outcome == kStayed)
       ScoreBlockers(LastAttempt(target.block), host, tally);
