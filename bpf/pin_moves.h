@@ -13,10 +13,10 @@
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 /* Whether these return true for what they have isolated; before v6.3 they return 0. */
-const volatile bool isolate_lru_tells_true;
-const volatile bool isolate_hugetlb_tells_true;
+const volatile __u32 isolate_lru_tells_true;
+const volatile __u32 isolate_hugetlb_tells_true;
 /* Whether the end of each round is seen. Where it is not, rounds are derived. */
-const volatile bool sees_rounds;
+const volatile __u32 sees_rounds;
 
 /* Calls that have something to move, by task; most of the time none. */
 struct {
