@@ -328,7 +328,7 @@ Json LastAttempt(uint64_t block) {
   Json attempt;
   Eventually(seconds(30), [&] {
     const Json attempts = Json::parse(Ask({"pinwatch", "attempts", "-o", "json",
-                                           "--timeout", "30s"},
+                                           "--timeout", "30"},
                                           seconds(30)))
                               .at("attempts");
     if (attempts.empty()) return false;
@@ -385,7 +385,7 @@ TEST_F(Scores, VerdictsProveTrue) {
     const Target target = host.Set(scenario);
     const Json block =
         Json::parse(Ask({"pinwatch", "explain", std::to_string(target.block),
-                         "-o", "json", "--timeout", "30s"}));
+                         "-o", "json", "--timeout", "30"}));
     const Outcome outcome = Try(target.block, patience);
     if (outcome == kStayed)
       ScoreBlockers(LastAttempt(target.block), host, tally);
