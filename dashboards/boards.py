@@ -238,9 +238,8 @@ _MIGRATION = ("Migration", [
     graph("Ranges wanted as a whole", "Attempts a second of CMA, or for huge pages of 1 GiB, by outcome. EBUSY: a page in "
           "the range did not move; pinwatch migrations names it.",
           (f"sum by (outcome) (rate(pinwatch_contig_range_attempts_total{_RATE}))", "{{outcome}}"), min=0, size=HALF),
-    graph("Time to have a range, 99 of 100", "How long it took to have a range of memory, or to fail.",
-          (f"histogram_quantile(0.99, sum by (le) (rate(pinwatch_contig_range_seconds_bucket{_RATE})))",
-           "99 of 100"), unit="s", min=0, size=HALF),
+    graph("Time spent on ranges", "Seconds a second that went into having ranges of memory, or into failing to.",
+          (f"sum(rate(pinwatch_contig_range_seconds_sum{_RATE}))", "time"), unit="s", min=0, size=HALF),
     graph("Time of a call, 99 of 100", "How long migrate_pages took, by reason.",
           (f"histogram_quantile(0.99, sum by (reason, le) (rate(pinwatch_migrate_call_seconds_bucket{_RATE})))",
            "{{reason}}"), unit="s", min=0, size=THIRD),
