@@ -42,10 +42,10 @@ TEST_F(Degraded, TheCensusIsNotObservableAndSaysWhy) {
             1);
   EXPECT_EQ(Sum(metrics, "pinwatch_kernel_feature_info",
                 {{"state", "not_observable"}}),
-            4)
+            5)
       << "the census, claims, which are of no use without it, attempts, whose "
-         "block is read from memory, and pipes";
-  for (const char* name : {"claims", "hotplug", "pipes"})
+         "block is read from memory, ranges wanted as a whole, and pipes";
+  for (const char* name : {"claims", "contig_ranges", "hotplug", "pipes"})
     EXPECT_NE(facts.at(name).at("reason").get<std::string>().find(
                   "locked down (confidentiality)"),
               std::string::npos)
