@@ -119,7 +119,8 @@ void AddOptions(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--pins.retry-rounds", options.retry_rounds,
                  "Rounds after which a call that pins for long and comes round "
-                 "again and again, since a page does not let it, is told of")
+                 "again and again, since a page does not let it, is told of; "
+                 "it takes --pins.follow-moves")
       ->check(CLI::Range(1, 1000000000))
       ->capture_default_str();
   app.add_option("--pins.retry-after", options.retry_seconds,

@@ -232,49 +232,50 @@ void EachSubsystem(const Scrape& s, const Emit& emit) {
     emit(std::invoke(value, calls), key.first, KindName(key.second));
 }
 
-// Those that pin for long; nothing where it is not followed what they move.
+bool FollowsMoves(const Scrape& s) {
+  return s.snapshot.claims && s.snapshot.claims->follows_moves;
+}
+
+// Subsystems that pin for long; none where it is not followed what they move.
+template <typename Visit>
+void ForEachMover(const Scrape& s, Visit visit) {
+  if (!FollowsMoves(s)) return;
+  for (const auto& [key, calls] : CallsByName(s.snapshot))
+    if (key.second) visit(key.first, calls.outcomes.moves.value_or(PinMoves()));
+}
+
 template <auto value>
 void EachMover(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
-  for (const auto& [key, calls] : CallsByName(s.snapshot))
-    if (key.second)
-      emit(std::invoke(value, calls.outcomes.moves.value_or(PinMoves())),
-           key.first);
+  ForEachMover(s, [&](const auto& subsystem, const PinMoves& moves) {
+    emit(std::invoke(value, moves), subsystem);
+  });
 }
 
 void ReadMovePages(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
-  for (const auto& [key, calls] : CallsByName(s.snapshot)) {
-    if (!key.second) continue;
-    const PinMoves moves = calls.outcomes.moves.value_or(PinMoves());
+  ForEachMover(s, [&](const auto& subsystem, const PinMoves& moves) {
     for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from) {
       const char* const name = kPinMovesFrom[from];
-      emit(moves.collected[from], key.first, name, "collected");
-      emit(moves.isolated[from], key.first, name, "isolated");
-      emit(moves.moved[from], key.first, name, "moved");
+      emit(moves.collected[from], subsystem, name, "collected");
+      emit(moves.isolated[from], subsystem, name, "isolated");
+      emit(moves.moved[from], subsystem, name, "moved");
     }
-  }
+  });
 }
 
 void ReadCopiedBytes(const Scrape& s, const Emit& emit) {
-  if (!s.snapshot.claims || !s.snapshot.claims->follows_moves) return;
-  for (const auto& [key, calls] : CallsByName(s.snapshot)) {
-    if (!key.second) continue;
-    const PinMoves moves = calls.outcomes.moves.value_or(PinMoves());
+  ForEachMover(s, [&](const auto& subsystem, const PinMoves& moves) {
     for (size_t from = 0; from < NR_PIN_MOVES_FROM; ++from)
-      emit(moves.moved[from] * kPageBytes, key.first, kPinMovesFrom[from]);
-  }
+      emit(moves.moved[from] * kPageBytes, subsystem, kPinMovesFrom[from]);
+  });
 }
 
 template <auto value>
 void OfMoves(const Scrape& s, const Emit& emit) {
-  if (s.snapshot.claims && s.snapshot.claims->follows_moves)
-    emit(std::invoke(value, *s.snapshot.claims));
+  if (FollowsMoves(s)) emit(std::invoke(value, *s.snapshot.claims));
 }
 
 void ReadPinRetries(const Scrape& s, const Emit& emit) {
-  if (s.snapshot.claims && s.snapshot.claims->follows_moves)
-    emit(s.snapshot.pin_retries.size());
+  if (FollowsMoves(s)) emit(s.snapshot.pin_retries.size());
 }
 
 template <auto value>
@@ -839,7 +840,8 @@ constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_subsystem_pin_moving_calls_total",
      .type = kCounter,
      .help = "Long-term calls that had something to move out of ZONE_MOVABLE "
-             "or CMA before they could pin, by who in the kernel asked.",
+             "or CMA before they could pin, by who in the kernel asked. These "
+             "and what follows on moving are there with --pins.follow-moves.",
      .labels = {"subsystem"},
      .read = EachMover<&PinMoves::calls>},
     {.name = "pinwatch_subsystem_pin_moving_calls_seconds_total",
@@ -901,7 +903,7 @@ constexpr MetricDef kMetrics[] = {
      .type = kGauge,
      .help = "Long-term calls under way that come round again and again, as "
              "--pins.retry-rounds and --pins.retry-after say; pinwatch calls "
-             "names them and the page.",
+             "names them and the page. It takes --pins.follow-moves.",
      .read = ReadPinRetries},
     {.name = "pinwatch_pin_calls_skipped_total",
      .type = kCounter,

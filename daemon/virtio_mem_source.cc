@@ -70,7 +70,7 @@ void VirtioMemSource::Destroy(virtio_mem_bpf* programs) {
   virtio_mem_bpf__destroy(programs);
 }
 
-// Only where there is such a device: types are long to read.
+// Only where there is such a device, whose driver is there by then.
 absl::Status VirtioMemSource::Open() {
   if (!chain_at_)
     return absl::FailedPreconditionError("/proc/kallsyms lacks memory_chain");
@@ -90,8 +90,8 @@ absl::Status VirtioMemSource::Open() {
 
 absl::Status VirtioMemSource::Read(std::vector<MemoryDevice>& devices) {
   if (devices.empty()) return absl::OkStatus();
-  if (!programs_)
-    if (absl::Status status = Open(); !status.ok()) return status;
+  if (!programs_ && refused_.ok()) refused_ = Open();
+  if (!refused_.ok()) return refused_;
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &request_,
               .ctx_size_in = sizeof(request_));
   const int error = bpf_prog_test_run_opts(

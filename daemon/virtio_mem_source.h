@@ -35,6 +35,8 @@ class VirtioMemSource {
   absl::Status Open();
 
   const uint64_t chain_at_;
+  // What cannot be had is not tried again: types are long to read.
+  absl::Status refused_;
   virtio_mem_request request_{};
   std::unique_ptr<virtio_mem_bpf, Deleter<Destroy>> programs_;
 };

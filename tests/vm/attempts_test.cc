@@ -24,10 +24,6 @@ using OwnAttempts = OwnDaemonTest;
 // which takes a while in a guest that has the CPU not to itself.
 constexpr seconds kToldTimeout(30);
 
-Json ListAttempts() {
-  return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
-}
-
 // The kernel's own word for where a block is.
 Block FindBlock(uint64_t id) {
   for (Block& block : ReadBlocks())

@@ -867,7 +867,7 @@ class HeldUpOffline {
 
   // What `pinwatch attempts` says of it.
   Json Attempt() const {
-    const Json list = Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}));
+    const Json list = ListAttempts();
     for (const Json& one : list.at("attempts"))
       if (one.at("block") == block_) return one;
     Fail("the attempt is not listed");

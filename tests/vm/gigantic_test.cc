@@ -2,10 +2,8 @@
 //
 // A huge page of 1 GiB, which spans eight memory blocks: run by name, in a
 // guest whose kernel has set one aside.
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
@@ -98,17 +96,6 @@ TEST_F(Gigantic, SevenBuffersHoldItAsAWhole) { ExpectHeldAsAWhole("7"); }
 
 TEST_F(Gigantic, OneBufferAtItsEndHoldsItAsAWhole) { ExpectHeldAsAWhole("1"); }
 
-// The pfn of the calling process's page; 0 where there is none.
-uint64_t PfnOf(const char* page) {
-  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  uint64_t entry = 0;
-  const auto at = reinterpret_cast<uintptr_t>(page) / kPageBytes;
-  if (pread(fd, &entry, sizeof(entry), static_cast<off_t>(at * 8)) != 8)
-    entry = 0;
-  close(fd);
-  return entry & ((uint64_t{1} << 55) - 1);
-}
-
 // The kernel makes no page of that size to move one to.
 TEST_F(Gigantic, OneInUseHasNowhereToGoAndTheAttemptSaysSo) {
   constexpr size_t kBytes = kPagesPerGiB * kPageBytes;
@@ -124,8 +111,7 @@ TEST_F(Gigantic, OneInUseHasNowhereToGoAndTheAttemptSaysSo) {
   Process offline({"memory-block", "offline", std::to_string(block)});
   Json attempt;
   const bool told = Eventually(kOfflineTimeout, [&] {
-    const Json attempts =
-        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"})).at("attempts");
+    const Json attempts = ListAttempts().at("attempts");
     if (attempts.empty()) return false;
     attempt = attempts.at(0);
     if (attempt.at("block") != block) return false;

@@ -447,6 +447,17 @@ bool MovesLongtermPins() {
          std::string::npos;
 }
 
+uint64_t PfnOf(const void* page) {
+  uint64_t entry = 0;
+  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(page) /
+                                     kPageBytes * sizeof(entry));
+  if (pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
+    Fail("read /proc/self/pagemap");
+  close(fd);
+  return entry & ((uint64_t{1} << 55) - 1);
+}
+
 uint64_t ReadVmstat(const std::string& name) {
   return ReadFigure("/proc/vmstat", name);
 }
@@ -651,6 +662,10 @@ PinsByZone PinsIn(const Json& snapshot, const std::string& kind) {
     if (sum != Pins{}) result[{zone.at("nid"), zone.at("name")}] = sum;
   }
   return result;
+}
+
+Json ListAttempts() {
+  return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
 }
 
 Json FreshOwners() {

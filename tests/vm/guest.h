@@ -195,6 +195,9 @@ std::vector<int> ReadNodes();
 bool MovesLongtermPins();
 
 uint64_t ReadVmstat(const std::string& name);
+
+// Where a page of this process stands; it must be there.
+uint64_t PfnOf(const void* page);
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& text);
 
@@ -270,6 +273,9 @@ std::string Ask(const std::vector<std::string>& argv,
 Json Status(bool fresh);
 // The snapshot of a look at all memory made for this question.
 Json FreshSnapshot();
+
+// What `pinwatch attempts` says, the newest first.
+Json ListAttempts();
 
 // What `pinwatch top` says after a look at all memory.
 Json FreshOwners();

@@ -285,8 +285,7 @@ Roads RoadsOf(const std::vector<uint64_t>& blocks) {
   const auto read = [&] {
     roads = {};
     std::map<std::string, std::set<uint64_t>> done;
-    const Json answer =
-        Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
+    const Json answer = ListAttempts();
     for (const Json& attempt : answer.at("attempts")) {
       if (!std::ranges::count(blocks, attempt.at("block").get<uint64_t>()) ||
           attempt.at("outcome") != "ok")

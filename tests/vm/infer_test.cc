@@ -277,16 +277,7 @@ class QueuedPage {
 
   pid_t child() const { return child_; }
 
-  uint64_t pfn() const {
-    uint64_t entry = 0;
-    const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(data_) /
-                                       kPageBytes * sizeof(entry));
-    if (pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
-      Fail("read /proc/self/pagemap");
-    close(fd);
-    return entry & ((uint64_t{1} << 55) - 1);
-  }
+  uint64_t pfn() const { return PfnOf(data_); }
 
  private:
   void* const data_;

@@ -115,9 +115,7 @@ TEST_F(OfflineCommand, AnAskerWhoHadToWaitForAnotherIsPointedOut) {
     first.Signal(SIGTERM);
     EXPECT_EQ(first.Wait(kOfflineTimeout), 1);
     EXPECT_TRUE(Eventually(kOfflineTimeout, [&] {
-      const Json attempts =
-          Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}))
-              .at("attempts");
+      const Json attempts = ListAttempts().at("attempts");
       const Json& late = attempts.at(0);
       const Json& early = attempts.at(1);
       return late.at("block") == block && late.at("running") == true &&
