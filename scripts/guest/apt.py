@@ -5,9 +5,11 @@ Everything is kept below one directory of the cache; /etc/apt is only read and /
 touched.
 """
 
+import math
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,14 @@ class Package(NamedTuple):
 class Apt:
     def __init__(self, root: Path):
         self.root = root
+        self._log = root / "update.log"
+
+    def age_s(self) -> float:
+        """Returns how long ago the package lists were fetched, in seconds; without any, for ever."""
+        try:
+            return time.time() - self._log.stat().st_mtime
+        except OSError:
+            return math.inf
 
     def update(self) -> None:
         """Fetches the package lists. A suite that is not there is passed over.
@@ -37,13 +47,12 @@ class Apt:
         """
         self._write_sources()
         done = self._run("apt-get", "-q", "update")
-        log = self.root / "update.log"
-        log.write_text(done.stdout)
         if not self._index_files():
             raise Failure(DOWNLOAD, "no package list could be fetched; check the network and "
                                     f"/etc/apt/sources.list*. apt says:\n{_complaints(done.stdout)}")
+        self._log.write_text(done.stdout)
         if re.search(r"^W: Failed to fetch", done.stdout, re.M):
-            say(f"warning: some package lists are older than they should be, see {log}")
+            say(f"warning: some package lists are older than they should be, see {self._log}")
 
     def packages(self, pattern: str) -> list[Package]:
         """Returns the packages whose whole name matches the pattern, of all suites."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
-from . import console, tools
+from . import console, emulator
 from .failure import Failure, GUEST_DIED, QEMU_REFUSED, TIMEOUT, say
 from .relay import Relay
 from .terminal import Terminal
@@ -38,11 +38,6 @@ class NotBooted(Failure):
 
     def __init__(self, text: str):
         super().__init__(GUEST_DIED, text)
-
-
-def program() -> str:
-    """Returns QEMU's path, or fails saying how to install it."""
-    return tools.need("qemu-system-x86_64", "qemu-system-x86")
 
 
 def run(machine: Machine, vmlinuz: Path, initramfs: int, terminal: Terminal | None, stdin: int | None,
@@ -73,10 +68,12 @@ def run(machine: Machine, vmlinuz: Path, initramfs: int, terminal: Terminal | No
 
 def _command(machine: Machine, vmlinuz: Path, initramfs: int, log: int, ports: dict[str, int]) -> list[str]:
     arguments = f"console=ttyS0 loglevel=5 panic=-1 oops=panic movablecore={machine.memory_mib // 2}M"
-    command = [program(),
+    chosen = emulator.find()
+    one_thread = machine.icount is not None or not chosen.threads
+    command = [*chosen.command,
                "-nodefaults", "-no-reboot", "-no-user-config", "-display", "none",
                "-machine", "q35,hpet=off", "-cpu", "max,la57=off",
-               "-accel", f"tcg,thread={'single' if machine.icount is not None else 'multi'}",
+               "-accel", f"tcg,thread={'single' if one_thread else 'multi'}",
                "-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M",
                "-kernel", str(vmlinuz), "-initrd", f"/proc/self/fd/{initramfs}",
                "-append", f"{arguments} {machine.append}".strip(),
