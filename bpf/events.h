@@ -162,6 +162,33 @@ struct virtio_mem_chain {
 };
 ASSERT_LAYOUT(struct virtio_mem_chain, 24 * PINWATCH_NOTIFIERS + 8);
 
+/* Context of the program that finds where struct pages stand: bytes from vmemmap_base on. */
+struct memmap_request {
+	__u64 start;
+	__u64 end;
+};
+ASSERT_LAYOUT(struct memmap_request, 16);
+
+/* Pages in a row that hold struct pages. */
+struct memmap_piece {
+	__u64 index; /* of the first one among the pages of vmemmap */
+	__u64 pfn;   /* where that one stands */
+	__u64 nr_pages;
+};
+ASSERT_LAYOUT(struct memmap_piece, 24);
+
+/* Of a run; steps are entries of page tables that it goes through. */
+#define PINWATCH_MEMMAP_PIECES 2048
+#define PINWATCH_MEMMAP_STEPS 256
+
+struct memmap_found {
+	struct memmap_piece pieces[PINWATCH_MEMMAP_PIECES];
+	__u64 next; /* where the next run starts, if that is before the end */
+	__u32 count;
+	__u32 reserved;
+};
+ASSERT_LAYOUT(struct memmap_found, 24 * PINWATCH_MEMMAP_PIECES + 16);
+
 /* Context of the node counter program. */
 struct node_counter_request {
 	__u32 nid;
@@ -211,6 +238,7 @@ enum page_stays {
 	STAYS_SECRETMEM,
 	STAYS_TRANSIENT,
 	STAYS_NO_TARGET,
+	STAYS_VMEMMAP, /* told by the daemon alone */
 	NR_PAGE_STAYS,
 };
 

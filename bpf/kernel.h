@@ -183,6 +183,7 @@ struct task_struct {
 };
 
 struct mm_struct {
+	void *pgd;
 	struct task_struct *owner; /* with CONFIG_MEMCG */
 };
 

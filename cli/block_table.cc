@@ -183,10 +183,43 @@ class Report {
         AddText(
             "only a reboot, and then only if the block comes up in zone "
             "Movable, where the kernel does not put such memory.");
+        AddOthersRecords();
         return;
       default:
         return;
     }
+  }
+
+  // Blocks, but for this one, whose struct pages stand in it.
+  std::vector<uint64_t> BlocksRecordedHere() const {
+    std::vector<uint64_t> blocks;
+    for (const v1::StructPages& part : block_.struct_pages())
+      if (part.of_block() != block_.block()) blocks.push_back(part.of_block());
+    return blocks;
+  }
+
+  void AddOthersRecords() {
+    if (const std::vector<uint64_t> others = BlocksRecordedHere();
+        !others.empty())
+      AddText(absl::StrCat(
+          "Pages that hold struct pages are freed when the blocks that these "
+          "are of are removed: ",
+          BlockRanges(others), "."));
+  }
+
+  // Pages that hold struct pages, the kernel's records of pages.
+  void AddRecords() {
+    if (const uint64_t own = block_.evidence().own_struct_pages())
+      AddText(absl::StrCat(Count(own),
+                           " of the kernel's hold the struct pages of this "
+                           "block, and go with it"));
+    uint64_t pages = 0;
+    for (const v1::StructPages& part : block_.struct_pages())
+      if (part.of_block() != block_.block()) pages += part.pages();
+    if (pages)
+      AddText(absl::StrCat(
+          Count(pages), pages == 1 ? " page holds" : " pages hold",
+          " the struct pages of ", BlockRanges(BlocksRecordedHere())));
   }
 
   void AddContents() {
@@ -209,6 +242,7 @@ class Report {
     if (parts.empty()) return;
     AddTitle("WHAT STANDS IN IT, in pages");
     AddText(absl::StrJoin(parts, ", "));
+    AddRecords();
   }
 
   void AddBlockers() {

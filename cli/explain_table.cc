@@ -18,8 +18,22 @@ namespace {
 
 constexpr int kMaxOwners = 8;
 
+std::string KernelWords(const v1::ExplainPageResponse& page) {
+  if (page.has_struct_pages_of())
+    return absl::StrCat(
+        "It holds struct pages, the kernel's records of the pages of memory",
+        page.struct_pages_of(),
+        ": it does not move, and is freed when that block is removed.");
+  if (page.why() == "slab")
+    return "Kernel memory, of a slab: it does not move.";
+  if (page.why() == "page_table") return "A page table: it does not move.";
+  if (page.page_class() == "reserved")
+    return "Kernel memory, reserved at boot: it does not move.";
+  return "Kernel memory: it does not move.";
+}
+
 // What a page of that class is to somebody who wants it to move.
-const char* Words(const v1::ExplainPageResponse& page) {
+std::string Words(const v1::ExplainPageResponse& page) {
   const std::string& name = page.page_class();
   if (name == "free") return "It is free.";
   if (name == "movable") return "Nothing keeps it from moving.";
@@ -32,8 +46,7 @@ const char* Words(const v1::ExplainPageResponse& page) {
            "that is dropped.";
   if (name == "biased")
     return "No user page, with references enough for pins: a driver's.";
-  if (name == "kernel" || name == "reserved")
-    return "Kernel memory: it does not move.";
+  if (name == "kernel" || name == "reserved") return KernelWords(page);
   if (name == "offline")
     return "Logically offline: a balloon or virtio-mem has it.";
   if (name == "poisoned") return "Poisoned by a hardware memory error.";

@@ -40,21 +40,6 @@ const char* Words(v1::Verdict verdict) {
 
 std::string Size(uint64_t bytes) { return Bytes(static_cast<double>(bytes)); }
 
-// "memory32-memory40, memory77"
-std::string Ranges(std::vector<uint64_t> blocks) {
-  std::sort(blocks.begin(), blocks.end());
-  std::vector<std::string> parts;
-  for (size_t i = 0; i < blocks.size();) {
-    size_t end = i + 1;
-    while (end < blocks.size() && blocks[end] == blocks[end - 1] + 1) ++end;
-    std::string part = absl::StrCat("memory", blocks[i]);
-    if (end - i > 1) absl::StrAppend(&part, "-memory", blocks[end - 1]);
-    parts.push_back(std::move(part));
-    i = end;
-  }
-  return absl::StrJoin(parts, ", ");
-}
-
 std::string Stopped(const v1::PlanOfflineRequest& request,
                     const v1::PlanOfflineResponse& plan) {
   std::string who;
@@ -88,7 +73,7 @@ std::string Blocks(const v1::PlanOfflineResponse& plan) {
     if (const auto& some = blocks[verdict]; !some.empty())
       text += Paragraph(absl::StrCat(
           Words(verdict), ": ", Count(some.size()),
-          some.size() == 1 ? " block: " : " blocks: ", Ranges(some)));
+          some.size() == 1 ? " block: " : " blocks: ", BlockRanges(some)));
   return text;
 }
 

@@ -141,6 +141,20 @@ std::string MappersText(const v1::PageMappers& mappers) {
                       mappers.complete() ? "" : " and perhaps others");
 }
 
+std::string BlockRanges(std::vector<uint64_t> blocks) {
+  std::sort(blocks.begin(), blocks.end());
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < blocks.size();) {
+    size_t end = i + 1;
+    while (end < blocks.size() && blocks[end] == blocks[end - 1] + 1) ++end;
+    std::string part = absl::StrCat("memory", blocks[i]);
+    if (end - i > 1) absl::StrAppend(&part, "-memory", blocks[end - 1]);
+    parts.push_back(std::move(part));
+    i = end;
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 std::string CgroupText(const v1::MemoryCgroup& cgroup) {
   if (!cgroup.id()) return "no cgroup";
   if (cgroup.path().empty())
@@ -161,6 +175,8 @@ std::string BlockerText(const v1::BlockingPage& page,
   else
     absl::StrAppend(&text,
                     absl::StrReplaceAll(Printable(page.why()), {{"_", " "}}));
+  if (page.has_struct_pages_of())
+    absl::StrAppend(&text, ", struct pages of memory", page.struct_pages_of());
   if (page.nr_pages() > 1)
     absl::StrAppend(&text, ", ", Count(page.nr_pages()), " pages");
   if (!page.owners().empty() || !page.holders().empty())

@@ -46,6 +46,9 @@ using OwnersById = std::map<uint32_t, const v1::PinOwner*>;
 // `owners` must outlive it.
 OwnersById ById(const google::protobuf::RepeatedPtrField<v1::PinOwner>& owners);
 
+// "memory3, memory7-memory9", in order.
+std::string BlockRanges(std::vector<uint64_t> blocks);
+
 // "cgroup /a", "cgroup /a, removed since", "a removed cgroup", "no cgroup", or
 // the number of one whose path is not known.
 std::string CgroupText(const v1::MemoryCgroup& cgroup);

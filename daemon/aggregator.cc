@@ -147,6 +147,12 @@ const char* PinnedHow(const std::vector<uint32_t>& owners,
   return long_term == 0 ? "pinned_short_term" : "pinned";
 }
 
+// What a page that holds struct pages says of itself.
+bool MayBeStructPages(const std::string& why) {
+  return why == kWhysPagesStay[STAYS_KERNEL_MEMORY] ||
+         why == kWhysPagesStay[STAYS_RESERVED];
+}
+
 bool IsSearchable(const BlockingPage& page) {
   return page.why == "plain_reference";
 }
@@ -250,11 +256,34 @@ void Aggregator::AddLook(BlockLook look) {
   looks_.Set(look);
 }
 
+BlockEvidence Aggregator::EvidenceIn(
+    const BlockLook& look, const HoldingRules& rules,
+    const std::function<bool(uint32_t)>& is_stopped) const {
+  return EvidenceOf(look, rules, memmap_.OwnPages(look.block_id), is_stopped);
+}
+
+void Aggregator::NameStructPages(BlockingPage& page) const {
+  if (page.page != PAGE_KERNEL && page.page != PAGE_RESERVED) return;
+  if (!page.why.empty() && !MayBeStructPages(page.why)) return;
+  page.struct_pages_of = memmap_.BlockOf(page.pfn);
+  if (page.struct_pages_of && !page.why.empty())
+    page.why = kWhysPagesStay[STAYS_VMEMMAP];
+}
+
+std::pair<uint64_t, uint64_t> Aggregator::block_span() const {
+  uint64_t first = 0, last = 0;
+  for (const MemoryBlock& block : blocks_.blocks) {
+    first = last ? std::min(first, block.id) : block.id;
+    last = std::max(last, block.id + 1);
+  }
+  return {first, last};
+}
+
 void Aggregator::KeepVerdict(const BlockLook& look) {
   unsettled_.erase(look.block_id);
   if (look.status != CENSUS_OK)
     return verdicts_.SetEvidence(look.block_id, std::nullopt);
-  verdicts_.SetEvidence(look.block_id, EvidenceOf(look, Rules(look.time)));
+  verdicts_.SetEvidence(look.block_id, EvidenceIn(look, Rules(look.time)));
   for (const PinGroup& group : look.pins)
     for (const Claim& claim : group.claims)
       if (!owner_book_.Has(claim.owner)) unsettled_.insert(look.block_id);
@@ -450,8 +479,22 @@ void Aggregator::NoteHolders(const std::vector<BlockingPage>& found,
     if (!page.why.empty()) NoteHolder(found, page);
 }
 
+// Without the block's own struct pages, which go with it.
+std::vector<BlockingPage> Aggregator::BlockersIn(
+    const BlockLook& look, const HoldingRules& rules) const {
+  std::vector<BlockingPage> blockers = BlockersOf(look, rules);
+  std::ranges::for_each(blockers,
+                        [this](BlockingPage& page) { NameStructPages(page); });
+  const uint64_t own_end =
+      look.block_id * block_pages() + memmap_.OwnPages(look.block_id);
+  std::erase_if(blockers, [&](const BlockingPage& page) {
+    return page.struct_pages_of == look.block_id && page.pfn < own_end;
+  });
+  return blockers;
+}
+
 std::vector<BlockingPage> Aggregator::HeldPagesOf(const BlockLook& look) const {
-  std::vector<BlockingPage> found = BlockersOf(look, Rules(look.time));
+  std::vector<BlockingPage> found = BlockersIn(look, Rules(look.time));
   for (BlockingPage& page : found)
     page.holders = ProcessesOf(page.owners, owner_book_);
   return found;
@@ -575,6 +618,11 @@ void Aggregator::CountTime(const HotplugAttempt& attempt,
 }
 
 void Aggregator::SetMigrations(MigrationReading reading) {
+  if (reading.contig_ranges)
+    for (ContigAttempt& attempt : reading.contig_ranges->recent)
+      if (attempt.blocker_pfn && MayBeStructPages(attempt.blocker_why) &&
+          memmap_.BlockOf(*attempt.blocker_pfn))
+        attempt.blocker_why = kWhysPagesStay[STAYS_VMEMMAP];
   migrations_.Set(std::move(reading), [this](MigrationFailure& failure) {
     const MemoryBlock* block =
         block_pages() ? FindBlock(failure.page.pfn / block_pages()) : nullptr;
@@ -638,9 +686,13 @@ void Aggregator::AddHotplug(HotplugReading reading) {
     if (!is_new) NoteHolders(before->blockers, attempt);
     CountTime(attempt, is_new ? nullptr : &*before);
   };
+  const auto name = [this](HotplugAttempt& attempt) {
+    for (BlockingPage& page : attempt.blockers) NameStructPages(page);
+  };
   for (HotplugAttempt& attempt : reading.ended) {
     number(attempt);
     place(attempt);
+    name(attempt);
     follow(attempt);
     attempt.reason = WhyItEnded(attempt);
     CountFailure(attempt);
@@ -663,6 +715,7 @@ void Aggregator::AddHotplug(HotplugReading reading) {
   for (HotplugAttempt& attempt : reading.running) {
     number(attempt);
     place(attempt);
+    name(attempt);
     follow(attempt);
   }
   hotplug_ = std::move(reading);
@@ -915,7 +968,7 @@ OfflinePlan Aggregator::Plan(const PlanQuery& query, Timestamp now) {
     std::optional<BlockEvidence> evidence = verdicts_.Find(block.id);
     if (evidence && !stopped.empty() && looks_.with_pins().count(block.id)) {
       const BlockEvidence without =
-          EvidenceOf(*looks_.Find(block.id), rules,
+          EvidenceIn(*looks_.Find(block.id), rules,
                      [&](uint32_t id) { return stopped.count(id) > 0; });
       stopped_pages +=
           evidence->pins() - std::min(evidence->pins(), without.pins());
@@ -960,7 +1013,7 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
   if (look && look->status == CENSUS_OK) {
     report.look = look->time;
     const HoldingRules rules = Rules(now);
-    evidence = EvidenceOf(*look, rules);
+    evidence = EvidenceIn(*look, rules);
     for (const ZoneLook& zone : look->zones) {
       Cells cells{};
       for (const auto& [migratetype, cell] : zone.cells)
@@ -973,7 +1026,8 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
     report.attributions = std::move(holdings.attributions);
     report.owners = HoldersOf(holdings, owner_book_);
     report.inferred = InferredHolders(holdings, rules);
-    report.blockers = BlockersOf(*look, rules);
+    report.blockers = BlockersIn(*look, rules);
+    report.struct_pages = memmap_.In(block_id);
   }
   BlockVerdict judged = JudgeBlock(*block, evidence, HostStateNow(), now);
   report.verdict = judged.verdict;

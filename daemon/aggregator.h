@@ -65,6 +65,12 @@ class Aggregator {
 
   void SetMigrations(MigrationReading reading);
 
+  // Which pages hold struct pages; what is read after it is told by it.
+  void SetMemmap(Memmap memmap) { memmap_ = std::move(memmap); }
+
+  // Says of a page of the kernel's that it holds struct pages, where it does.
+  void NameStructPages(BlockingPage& page) const;
+
   // Pinned pages whose holders are not known, at most so many: those in the
   // way of attempts that run, of which a look at their block lists some only,
   // and the newest that a migration left, which nobody has looked at.
@@ -174,6 +180,9 @@ class Aggregator {
   // Pages of a memory block; 0 where there are none.
   uint64_t block_pages() const;
 
+  // The first memory block's number, and one more than the last one's.
+  std::pair<uint64_t, uint64_t> block_span() const;
+
   Snapshot Build(Timestamp now);
 
  private:
@@ -232,6 +241,11 @@ class Aggregator {
                           const HostState& host, Timestamp now) const;
   void NameOwners(OfflinePlan& plan, Timestamp now) const;
   void KeepVerdict(const BlockLook& look);
+  BlockEvidence EvidenceIn(
+      const BlockLook& look, const HoldingRules& rules,
+      const std::function<bool(uint32_t)>& is_stopped = {}) const;
+  std::vector<BlockingPage> BlockersIn(const BlockLook& look,
+                                       const HoldingRules& rules) const;
   void SettleVerdicts();
   void NoteUnclaimed(BlockLook& look);
   uint64_t CountUnsearched() const;
@@ -264,6 +278,7 @@ class Aggregator {
   // looked at.
   std::set<uint64_t> unsettled_;
   MigrationBook migrations_;
+  Memmap memmap_;
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;

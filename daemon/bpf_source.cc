@@ -111,6 +111,7 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     source->names_.migrate_modes = layout->migrate_modes;
     const auto addresses = KernelAddresses::Read("/proc/kallsyms");
     source->virtio_mem_ = std::make_unique<VirtioMemSource>(addresses);
+    source->memmap_ = std::make_unique<MemmapSource>(addresses);
     census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
     auto migrate =
@@ -313,6 +314,12 @@ absl::StatusOr<std::vector<MemoryDevice>> BpfSource::ReadMemoryDevices() {
   // What it does not find is told as not known.
   (void)virtio_mem_->Read(devices);
   return devices;
+}
+
+absl::StatusOr<std::vector<MemmapPiece>> BpfSource::ReadMemmap(
+    uint64_t start_pfn, uint64_t end_pfn) {
+  if (!census_) return absl::UnavailableError("the census is not observable");
+  return memmap_->Read(start_pfn, end_pfn);
 }
 
 absl::StatusOr<PipeReading> BpfSource::FindInPipes(

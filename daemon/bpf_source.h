@@ -12,6 +12,7 @@
 #include "daemon/host_files.h"
 #include "daemon/hotplug_source.h"
 #include "daemon/kernel_addresses.h"
+#include "daemon/memmap_source.h"
 #include "daemon/migration_source.h"
 #include "daemon/pin_source.h"
 #include "daemon/pipe_search.h"
@@ -47,6 +48,8 @@ class BpfSource : public Source {
   absl::StatusOr<MigrationReading> ReadMigrations(Timestamp now) override;
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp now) override;
   absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override;
+  absl::StatusOr<std::vector<MemmapPiece>> ReadMemmap(
+      uint64_t start_pfn, uint64_t end_pfn) override;
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>& pfns) override;
   absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
@@ -99,6 +102,7 @@ class BpfSource : public Source {
   std::unique_ptr<PipeSearch> pipes_;
   std::unique_ptr<ReferenceSource> references_;
   std::unique_ptr<VirtioMemSource> virtio_mem_;
+  std::unique_ptr<MemmapSource> memmap_;
 };
 
 }  // namespace pinwatch

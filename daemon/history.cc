@@ -103,6 +103,7 @@ BlockingPage FromProto(const v1::BlockingPage& from, Timestamp now) {
     page.holders.push_back(FromProto(holder));
   if (from.has_surplus()) page.surplus = from.surplus();
   if (from.has_mapcount()) page.mapcount = from.mapcount();
+  if (from.has_struct_pages_of()) page.struct_pages_of = from.struct_pages_of();
   if (from.has_memory_cgroup())
     page.cgroup = MemoryCgroup{.id = from.memory_cgroup().id(),
                                .path = from.memory_cgroup().path(),

@@ -14,8 +14,9 @@ namespace {
 
 // All that any program asks for.
 constexpr absl::string_view kSymbols[] = {
-    "__per_cpu_offset", "iomem_resource", "mem_section",   "memory_chain",
-    "node_data",        "pipeanon_fops",  "pipefifo_fops", "vmemmap_base"};
+    "__per_cpu_offset", "init_mm",       "iomem_resource",   "mem_section",
+    "memory_chain",     "node_data",     "page_offset_base", "pgdir_shift",
+    "pipeanon_fops",    "pipefifo_fops", "sme_me_mask",      "vmemmap_base"};
 
 }  // namespace
 

@@ -58,6 +58,9 @@ constexpr size_t kPagesLooked = 64;
 constexpr int64_t kSearchSliceNs = 50'000'000;
 constexpr int64_t kSearchEveryNs = 10'000'000'000;
 
+// Of a question, how old it may be where struct pages stand.
+constexpr int64_t kMemmapEveryNs = 2'000'000'000;
+
 constexpr int64_t kForgetEveryNs = 30'000'000'000;
 
 // What the thread has freed and not used again goes back to the host from so
@@ -132,8 +135,11 @@ void Loop::Run(int stop_fd) {
     const bool tick = now >= next_tick_ns_;
     if (tick) {
       next_tick_ns_ = now + kTickNs;
-      ReadHost();
+      ReadZones();
       if (BlocksAreDue(now)) ReadBlocks();
+      // By the blocks it is known which one an attempt is on.
+      ReadHotplug();
+      ReadMigrations();
       ReadClaims();
       CheckOwners(aggregator_.HavePinsMovedSince(now - kIdleAfterNs)
                       ? kOwnersChecked
@@ -229,7 +235,7 @@ void Loop::Wake() {
   [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
 }
 
-void Loop::ReadHost() {
+void Loop::ReadZones() {
   Collect(aggregator_, "zones", [&] {
     absl::StatusOr<Zoneinfo> info = ReadZoneinfo(root_);
     if (!info.ok()) return info.status();
@@ -237,18 +243,20 @@ void Loop::ReadHost() {
     aggregator_.SetZones(std::move(info->zones));
     return absl::OkStatus();
   });
-  ReadHotplug();
-  if (IsObservable(source_->facts(), "migrations"))
-    Collect(aggregator_, "migrations", [&] {
-      auto migrations = source_->ReadMigrations(Now());
-      if (!migrations.ok()) return migrations.status();
-      std::vector<BlockingPage*> pages;
-      for (MigrationFailure& failure : migrations->failures)
-        pages.push_back(&failure.page);
-      NameCgroups(pages);
-      aggregator_.SetMigrations(*std::move(migrations));
-      return absl::OkStatus();
-    });
+}
+
+void Loop::ReadMigrations() {
+  if (!IsObservable(source_->facts(), "migrations")) return;
+  Collect(aggregator_, "migrations", [&] {
+    auto migrations = source_->ReadMigrations(Now());
+    if (!migrations.ok()) return migrations.status();
+    std::vector<BlockingPage*> pages;
+    for (MigrationFailure& failure : migrations->failures)
+      pages.push_back(&failure.page);
+    NameCgroups(pages);
+    aggregator_.SetMigrations(*std::move(migrations));
+    return absl::OkStatus();
+  });
 }
 
 void Loop::ReadHotplug() {
@@ -465,9 +473,27 @@ void Loop::ReadBlocks() {
     aggregator_.SetBlocks(*std::move(blocks));
     return absl::OkStatus();
   });
+  ReadMemmap();
   const int64_t cpu_ns = ThreadCpuNs() - start;
   block_list_budget_.Spend(cpu_ns);
   changed_list_budget_.Spend(cpu_ns);
+}
+
+// Where struct pages stand changes with the blocks, and where huge pages come
+// and go.
+void Loop::ReadMemmap() {
+  const int64_t now = Now().monotonic_ns;
+  if (!census_observable_ || !aggregator_.block_pages()) return;
+  next_memmap_ns_ = now + kMemmapEveryNs;
+  Collect(aggregator_, "struct_pages", [&] {
+    const auto [first, last] = aggregator_.block_span();
+    absl::StatusOr<std::vector<MemmapPiece>> pieces = source_->ReadMemmap(
+        first * aggregator_.block_pages(), last * aggregator_.block_pages());
+    if (!pieces.ok()) return pieces.status();
+    aggregator_.SetMemmap(
+        Memmap(*std::move(pieces), aggregator_.block_pages()));
+    return absl::OkStatus();
+  });
 }
 
 void Loop::ReadAskedBlocks(const Inbox& inbox) {
@@ -499,12 +525,15 @@ void Loop::TakeQuestions(Inbox& inbox) {
   for (const AskedPlan& question : inbox.plans) AnswerWithPlan(question);
   if (inbox.looks.empty() && inbox.blocks.empty() && inbox.pages.empty())
     return;
-  ReadHost();
+  ReadZones();
   // To list them all takes long on a host that has many.
   if (!inbox.looks.empty() || memory_shape_ != listed_shape_)
     ReadBlocks();
   else
     ReadAskedBlocks(inbox);
+  if (Now().monotonic_ns >= next_memmap_ns_) ReadMemmap();
+  ReadHotplug();
+  ReadMigrations();
   ReadClaims();
   CheckOwners(kOwnersChecked);
   ReadCounters();
@@ -669,8 +698,14 @@ void Loop::AnswerAboutPage(const AskedPage& question) {
   ReadClaims();
   absl::StatusOr<PageReport> report =
       aggregator_.ExplainPage(question.pfn, look, Now());
-  if (report.ok() && report->look) {
-    report->cgroup = ReadCgroups({question.pfn}).front();
+  if (const auto facts = source_->ReadPages({question.pfn});
+      report.ok() && report->look && facts.ok()) {
+    BlockingPage page = ToBlockingPage(question.pfn, facts->front(),
+                                       /*isolated=*/false);
+    aggregator_.NameStructPages(page);
+    if (page.page == report->page && report->refcount) report->why = page.why;
+    report->struct_pages_of = page.struct_pages_of;
+    report->cgroup = page.cgroup;
     if (report->cgroup) cgroups_.Name({&*report->cgroup});
   }
   if (report.ok() && report->page == PAGE_ELEVATED) {

@@ -112,7 +112,9 @@ class Loop {
     Answer answer;
   };
 
-  void ReadHost();
+  void ReadZones();
+  void ReadMigrations();
+  void ReadMemmap();
   void ReadCounters();
   void ReadBlocks();
   void ReadAskedBlocks(const Inbox& inbox);
@@ -183,6 +185,7 @@ class Loop {
   std::vector<uint64_t> listed_shape_;  // as the blocks were listed
   int64_t next_tick_ns_ = 0;
   int64_t next_forget_ns_ = 0;
+  int64_t next_memmap_ns_ = 0;
   std::optional<HolderSearch> search_;  // where holders are inferred
   CpuBudget search_budget_;
   CpuBudget pipe_budget_;

@@ -86,12 +86,19 @@ Confidence Basis(Verdict verdict, const MemoryBlock& block,
 }  // namespace
 
 BlockEvidence EvidenceOf(const BlockLook& look, const HoldingRules& rules,
+                         uint64_t own_struct_pages,
                          const std::function<bool(uint32_t)>& is_stopped) {
   BlockEvidence evidence;
   for (const ZoneLook& zone : look.zones)
     for (const auto& [migratetype, cell] : zone.cells) AddPages(cell, evidence);
   for (const PinGroup& group : look.pins)
     PlaceOf(group, rules, is_stopped, evidence) += group.pins.pages;
+  // Older kernels, as v6.1, reserve them.
+  evidence.own_struct_pages =
+      std::min(own_struct_pages, evidence.kernel + evidence.reserved);
+  const uint64_t kernel = std::min(evidence.own_struct_pages, evidence.kernel);
+  evidence.kernel -= kernel;
+  evidence.reserved -= evidence.own_struct_pages - kernel;
   return evidence;
 }
 

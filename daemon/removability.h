@@ -19,9 +19,11 @@ struct HostState {
   uint64_t free_pages = 0;  // of all blocks that were looked at
 };
 
-// The pages of a look by what they mean. Those that owners for whom
-// `is_stopped` holds pin alone are taken to be movable; it may be empty.
+// The pages of a look by what they mean. So many of the block hold its own
+// struct pages, and go with it. Those that owners for whom `is_stopped` holds
+// pin alone are taken to be movable; it may be empty.
 BlockEvidence EvidenceOf(const BlockLook& look, const HoldingRules& rules,
+                         uint64_t own_struct_pages,
                          const std::function<bool(uint32_t)>& is_stopped = {});
 
 // `evidence` is null where the census could not look at the block.

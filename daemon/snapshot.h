@@ -434,6 +434,7 @@ inline constexpr const char* kWhysPagesStay[] = {
     "secretmem",
     "transient",         // nothing was left to hold it when it was looked at
     "no_target_memory",  // nothing held it: there was nowhere to move it to
+    "vmemmap",           // it holds the struct pages of a memory block
 };
 inline constexpr size_t kNrWhysPagesStay = std::size(kWhysPagesStay);
 static_assert(kNrWhysPagesStay == NR_PAGE_STAYS, "a reason has no name");
@@ -527,6 +528,8 @@ struct BlockingPage {
   std::optional<TakenBy> taken_by;       // of a plain reference in no pipe
   std::optional<MemoryCgroup> cgroup;    // unset: not known
   std::optional<PageMappers> mapped_by;  // of some plain references
+  // The memory block whose struct pages it holds, of kernel memory.
+  std::optional<uint64_t> struct_pages_of;
 
   bool operator==(const BlockingPage&) const = default;
 };
@@ -837,6 +840,9 @@ struct BlockEvidence {
   uint64_t offline = 0;   // logically: a balloon or virtio-mem has them
   uint64_t poisoned = 0;
   uint64_t unstable = 0;  // changed while they were read
+  // Kernel memory that is no obstacle: the block's own struct pages, which the
+  // kernel took from the block itself.
+  uint64_t own_struct_pages = 0;
 
   bool operator==(const BlockEvidence&) const = default;
 
@@ -939,6 +945,8 @@ struct BlockReport {
   std::vector<InferredHolder> inferred;      // their pages in this block
   Confidence confidence = Confidence::kLow;  // in the verdict
   BlockEvidence evidence;                    // void without a look
+  // Pages of it that hold struct pages, by the memory block whose these are.
+  std::map<uint64_t, uint64_t> struct_pages;
 };
 
 // Everything known of one page.
@@ -963,6 +971,8 @@ struct PageReport {
   std::optional<MemoryCgroup> cgroup;    // unset: not known
   std::optional<PageMappers> mapped_by;  // of a plain reference
   std::optional<TakenBy> taken_by;       // of one in no pipe
+  std::string why;  // it stays, of kWhysPagesStay; empty: not known
+  std::optional<uint64_t> struct_pages_of;  // as in BlockingPage
 };
 
 struct HostInfo {

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "bpf/events.h"
+#include "daemon/memmap.h"
 #include "daemon/snapshot.h"
 
 namespace pinwatch {
@@ -289,6 +290,12 @@ class Source {
   // Ranges of physical memory that devices of virtio keep for themselves, those
   // of virtio-mem among them. Unavailable when that is not observable.
   virtual absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() = 0;
+
+  // Which pages hold the struct pages of [start_pfn, end_pfn), which are whole
+  // memory blocks; where there are none, nothing. FailedPrecondition when the
+  // kernel hides its page table.
+  virtual absl::StatusOr<std::vector<MemmapPiece>> ReadMemmap(
+      uint64_t start_pfn, uint64_t end_pfn) = 0;
 
   // Which of the pages are in pipes, and whose those are. It goes through every
   // open file of the host. Unavailable when that is not observable.

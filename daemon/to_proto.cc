@@ -426,6 +426,7 @@ v1::BlockingPage ToProto(const BlockingPage& page) {
   if (page.cgroup) *out.mutable_memory_cgroup() = ToProto(*page.cgroup);
   if (page.mapped_by) *out.mutable_mapped_by() = ToProto(*page.mapped_by);
   if (page.taken_by) *out.mutable_taken_by() = ToProto(*page.taken_by);
+  if (page.struct_pages_of) out.set_struct_pages_of(*page.struct_pages_of);
   if (page.why.empty()) return out;
   out.set_why(page.why);
   out.set_step(page.step);
@@ -631,6 +632,7 @@ v1::BlockEvidence ToProto(const BlockEvidence& evidence) {
   out.set_offline(evidence.offline);
   out.set_poisoned(evidence.poisoned);
   out.set_unstable(evidence.unstable);
+  out.set_own_struct_pages(evidence.own_struct_pages);
   return out;
 }
 
@@ -837,6 +839,11 @@ v1::ExplainBlockResponse ToProto(const BlockReport& report) {
   Convert(report.inferred, out.mutable_inferred());
   out.set_confidence(ToProto(report.confidence));
   if (report.look) *out.mutable_evidence() = ToProto(report.evidence);
+  for (const auto& [block, pages] : report.struct_pages) {
+    v1::StructPages& part = *out.add_struct_pages();
+    part.set_of_block(block);
+    part.set_pages(pages);
+  }
   return out;
 }
 
@@ -903,6 +910,8 @@ v1::ExplainPageResponse ToProto(const PageReport& report) {
   if (report.cgroup) *out.mutable_memory_cgroup() = ToProto(*report.cgroup);
   if (report.mapped_by) *out.mutable_mapped_by() = ToProto(*report.mapped_by);
   if (report.taken_by) *out.mutable_taken_by() = ToProto(*report.taken_by);
+  out.set_why(report.why);
+  if (report.struct_pages_of) out.set_struct_pages_of(*report.struct_pages_of);
   return out;
 }
 

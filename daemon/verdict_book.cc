@@ -13,10 +13,10 @@ template <typename Archive, Of<BlockEvidence> T>
 void Fields(Archive& archive, T& evidence) {
   auto& [free, movable, hugetlb, long_term_pins, short_term_pins,
          unclaimed_pins, plain_references, kernel, reserved, offline, poisoned,
-         unstable] = evidence;
+         unstable, own_struct_pages] = evidence;
   archive(free, movable, hugetlb, long_term_pins, short_term_pins,
           unclaimed_pins, plain_references, kernel, reserved, offline, poisoned,
-          unstable);
+          unstable, own_struct_pages);
 }
 
 void VerdictBook::SetBlocks(const std::vector<MemoryBlock>& blocks) {

@@ -82,6 +82,15 @@ class IdleHost : public Source {
   absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override {
     return absl::UnavailableError("");
   }
+  // As at boot: in one piece, where memory begins.
+  absl::StatusOr<std::vector<MemmapPiece>> ReadMemmap(
+      uint64_t start_pfn, uint64_t end_pfn) override {
+    return std::vector<MemmapPiece>{
+        {.pfn = start_pfn,
+         .nr_pages = (end_pfn - start_pfn) / kPagesAMemmapPage,
+         .of_pfn = start_pfn}};
+  }
+
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>&) override {
     return absl::UnavailableError("");

@@ -9,6 +9,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Pair;
 
 constexpr size_t kMovable = 1;  // index into the migratetypes below
 constexpr unsigned kNormalZone = 0;
@@ -423,6 +424,63 @@ TEST_F(AggregatorTest, NumbersTheBlockOfAnAttemptByTheSizeOfBlocks) {
   aggregator_.SetBlocks({.block_size_bytes = uint64_t{2} << 30});
   aggregator_.AddHotplug({.ended = {Attempt(33, false, 16)}});
   EXPECT_EQ(aggregator_.Build(At(9)).attempts.at(0).block_id, 2u);
+}
+
+TEST_F(AggregatorTest, ABlocksOwnStructPagesAreNotInItsWay) {
+  // Of memory1 in itself, and of memory4 in memory1 and memory0.
+  aggregator_.SetMemmap(
+      Memmap({{.pfn = 32768, .nr_pages = 512, .of_pfn = 32768},
+              {.pfn = 40000, .nr_pages = 23, .of_pfn = 4 * 32768},
+              {.pfn = 23, .nr_pages = 1, .of_pfn = 4 * 32768}},
+             32768));
+  census_cell cell{};
+  cell.pages[PAGE_KERNEL] = 512;
+  AddLook(1, 2, cell);
+  BlockReport report = *aggregator_.Explain(1, At(2));
+  EXPECT_EQ(report.verdict, Verdict::kRemovable);
+  EXPECT_EQ(report.evidence.kernel, 0u);
+  EXPECT_EQ(report.evidence.own_struct_pages, 512u);
+  EXPECT_THAT(report.struct_pages, ElementsAre(Pair(1, 512), Pair(4, 23)));
+
+  cell.pages[PAGE_KERNEL] = 512 + 23;
+  AddLook(1, 3, cell);
+  report = *aggregator_.Explain(1, At(3));
+  EXPECT_EQ(report.verdict, Verdict::kBlockedByKernelMemory);
+  EXPECT_EQ(report.evidence.kernel, 23u);
+
+  // Some kernels reserve its own.
+  cell.pages[PAGE_KERNEL] = 0;
+  cell.pages[PAGE_RESERVED] = 512 + 7;
+  AddLook(1, 4, cell);
+  report = *aggregator_.Explain(1, At(4));
+  EXPECT_EQ(report.verdict, Verdict::kBlockedByKernelMemory);
+  EXPECT_EQ(report.evidence.reserved, 7u);
+}
+
+TEST_F(AggregatorTest, KernelMemoryInAnAttemptsWayIsToldToBeStructPages) {
+  aggregator_.SetMemmap(
+      Memmap({{.pfn = 23, .nr_pages = 1, .of_pfn = 4 * 32768}}, 32768));
+  const auto blocker = [](uint64_t pfn, page_class page, const char* why) {
+    return BlockingPage{.pfn = pfn, .page = page, .why = why};
+  };
+  HotplugReading reading{
+      .ended = {{.operation = "offline",
+                 .error = 16,
+                 .step = HOTPLUG_ISOLATING,
+                 .blockers = {blocker(22, PAGE_KERNEL, "kernel_memory"),
+                              blocker(23, PAGE_KERNEL, "kernel_memory")}},
+                {.operation = "offline",
+                 .error = 16,
+                 .step = HOTPLUG_ISOLATING,
+                 .blockers = {blocker(23, PAGE_KERNEL, "slab")}}}};
+  aggregator_.AddHotplug(std::move(reading));
+  const Snapshot snapshot = aggregator_.Build(At(9));
+  // The newest comes first.
+  EXPECT_EQ(snapshot.attempts[0].blockers[0].why, "slab");
+  EXPECT_FALSE(snapshot.attempts[0].blockers[0].struct_pages_of.has_value());
+  EXPECT_EQ(snapshot.attempts[1].blockers[0].why, "kernel_memory");
+  EXPECT_EQ(snapshot.attempts[1].blockers[1].why, "vmemmap");
+  EXPECT_EQ(snapshot.attempts[1].blockers[1].struct_pages_of, 4u);
 }
 
 TEST_F(AggregatorTest, TakesThePlaceOfAnAttemptFromItsBlockWhereNoneIsTold) {

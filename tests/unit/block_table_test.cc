@@ -20,6 +20,30 @@ std::string Report(const v1::ExplainBlockResponse& block) {
   return Checked(BlockTable(block, kNow));
 }
 
+TEST(BlockTable, TellsWhoseStructPagesStandInIt) {
+  v1::ExplainBlockResponse block = Parse<v1::ExplainBlockResponse>(R"pb(
+    block: 8
+    state: "online"
+    zone: "Normal"
+    verdict: VERDICT_BLOCKED_BY_KERNEL_MEMORY
+    migratetypes {
+      migratetype: "unmovable"
+      classes { free: 20000 kernel: 2048 }
+    }
+    evidence { kernel: 1536 own_struct_pages: 512 }
+    struct_pages { of_block: 8 pages: 512 }
+    struct_pages { of_block: 48 pages: 512 }
+    struct_pages { of_block: 49 pages: 512 }
+    struct_pages { of_block: 51 pages: 1 }
+  )pb");
+  const std::string report = Report(block);
+  EXPECT_THAT(report, HasSubstr("512 of the kernel's hold the struct pages of "
+                                "this block, and go with it"));
+  EXPECT_THAT(report, HasSubstr("1,025 pages hold the struct pages of "
+                                "memory48-memory49, memory51"));
+  EXPECT_THAT(report, HasSubstr("removed: memory48-memory49, memory51."));
+}
+
 v1::ExplainBlockResponse Pinned() {
   return Parse<v1::ExplainBlockResponse>(R"pb(
     block: 9

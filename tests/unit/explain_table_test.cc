@@ -52,6 +52,26 @@ v1::ExplainPageResponse Pinned() {
   )pb");
 }
 
+TEST(PageTable, TellsOfKernelMemoryWhatItIsUsedFor) {
+  v1::ExplainPageResponse page = Parse<v1::ExplainPageResponse>(R"pb(
+    pfn: 0x180017
+    block: 48
+    state: "online"
+    look { seconds: 999 nanos: 900000000 }
+    nid: 0
+    zone: "Normal"
+    migratetype: "unmovable"
+    page_class: "kernel"
+    refcount: 1
+    why: "slab"
+  )pb");
+  EXPECT_THAT(Page(page), HasSubstr("of a slab: it does not move."));
+  page.set_why("vmemmap");
+  page.set_struct_pages_of(49);
+  EXPECT_THAT(Page(page), HasSubstr("memory49"));
+  EXPECT_THAT(Page(page), HasSubstr("when that block is removed."));
+}
+
 TEST(PageTable, TellsWhatStandsThereAndWhoHoldsIt) {
   EXPECT_EQ(
       Page(Pinned()),

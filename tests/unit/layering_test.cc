@@ -52,14 +52,14 @@ TEST(Layering, LibbpfIsNamedOnlyWhereTheKernelIsReadAndForItsLog) {
   EXPECT_THAT(
       FilesThatInclude("daemon", "bpf/bpf.h"),
       ElementsAre("bpf_source.cc", "contig_source.cc", "hotplug_source.cc",
-                  "kept_state.cc", "migration_source.cc", "pin_source.cc",
-                  "pipe_search.cc", "virtio_mem_source.cc"));
+                  "kept_state.cc", "memmap_source.cc", "migration_source.cc",
+                  "pin_source.cc", "pipe_search.cc", "virtio_mem_source.cc"));
   EXPECT_THAT(
       FilesThatInclude("daemon", "bpf/libbpf.h"),
       ElementsAre("bpf_source.cc", "contig_source.cc", "hotplug_source.cc",
-                  "kept_state.cc", "log.cc", "migration_source.cc",
-                  "pin_source.cc", "pipe_search.cc", "reference_source.cc",
-                  "virtio_mem_source.cc"));
+                  "kept_state.cc", "log.cc", "memmap_source.cc",
+                  "migration_source.cc", "pin_source.cc", "pipe_search.cc",
+                  "reference_source.cc", "virtio_mem_source.cc"));
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/btf.h"),
               ElementsAre("bpf_source.cc", "kept_state.cc", "probes.cc",
                           "virtio_mem_source.cc"));

@@ -24,6 +24,7 @@ class FakeSource : public Source {
   explicit FakeSource(bool census) {
     facts_ = {{.name = "census", .observable = census},
               {.name = "claims", .observable = true},
+              {.name = "hotplug", .observable = true},
               {.name = "node_counters", .observable = true}};
     names_ = {.zones = {"Normal"}, .migratetypes = {"movable"}};
   }
@@ -60,7 +61,9 @@ class FakeSource : public Source {
   }
 
   absl::StatusOr<HotplugReading> ReadHotplug(Timestamp) override {
-    return absl::UnavailableError("");
+    HotplugReading reading;
+    reading.ended = std::exchange(ended, {});
+    return reading;
   }
 
   absl::StatusOr<std::vector<ReferenceTaker>> FindTakers(
@@ -75,6 +78,10 @@ class FakeSource : public Source {
 
   absl::StatusOr<std::vector<MemoryDevice>> ReadMemoryDevices() override {
     return absl::UnavailableError("");
+  }
+  absl::StatusOr<std::vector<MemmapPiece>> ReadMemmap(uint64_t,
+                                                      uint64_t) override {
+    return struct_pages;
   }
   absl::StatusOr<PipeReading> FindInPipes(
       const std::vector<uint64_t>&) override {
@@ -126,6 +133,9 @@ class FakeSource : public Source {
   std::atomic<uint64_t> pins_per_block = 0;
   std::atomic<bool> fails = false;
   std::atomic<bool> forgets_outside = false;
+  // To be set before the loop runs.
+  std::vector<MemmapPiece> struct_pages;
+  std::vector<HotplugAttempt> ended;
 
  private:
   std::vector<Fact> facts_;
@@ -274,6 +284,24 @@ TEST_F(LoopTest, GoesOnAndSaysSoWhenTheCensusFails) {
   EXPECT_TRUE(snapshot->zones.at(0).migratetypes.empty());
 }
 
+TEST_F(LoopTest, AnAttemptFromBeforeTheFirstTickIsOnItsOwnBlock) {
+  source_.ended = {{.operation = "offline", .section_nr = 1}};
+  Start();
+  const auto snapshot = Ask(0);
+  ASSERT_NE(snapshot, nullptr);
+  ASSERT_EQ(snapshot->attempts.size(), 1u);
+  EXPECT_EQ(snapshot->attempts[0].block_id, 1u);
+}
+
+TEST_F(LoopTest, TellsWhoseStructPagesABlockHolds) {
+  source_.struct_pages = {{.pfn = 23, .nr_pages = 512, .of_pfn = 32768}};
+  Start();
+  const absl::StatusOr<BlockReport> report = AskAboutBlock(0);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->struct_pages,
+              testing::ElementsAre(testing::Pair(1u, 512u)));
+}
+
 TEST_F(LoopTest, LooksAtTheBlockThatIsAskedAbout) {
   source_.pins_per_block = 23;
   Start();
@@ -387,8 +415,9 @@ TEST_F(LoopTest, APauseHidesWhatRestsOnHooks) {
   EXPECT_TRUE(snapshot->owners.empty());
   EXPECT_TRUE(snapshot->attributions.empty());
   for (const Fact& fact : snapshot->facts) {
-    EXPECT_EQ(fact.observable, fact.name != "claims") << fact.name;
-    EXPECT_EQ(fact.by_choice, fact.name == "claims") << fact.name;
+    const bool hooked = fact.name == "claims" || fact.name == "hotplug";
+    EXPECT_EQ(fact.observable, !hooked) << fact.name;
+    EXPECT_EQ(fact.by_choice, hooked) << fact.name;
   }
   EXPECT_EQ(Confirmed(*snapshot), 46u) << "the census needs no hook";
 }

@@ -14,11 +14,6 @@ using PageCgroups = GuestTest;
 
 constexpr int kSlab = 7;  // bit of /proc/kpageflags
 
-Json ExplainPage(uint64_t pfn) {
-  return Json::parse(
-      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
-}
-
 Json CgroupOf(uint64_t pfn) { return ExplainPage(pfn).at("memory_cgroup"); }
 
 void ExpectCharged(uint64_t pfn, uint64_t inode, const std::string& path) {
@@ -55,8 +50,7 @@ TEST_F(PageCgroups, AreThoseOfWhoTouchedThem) {
       << Ask(questions[0]);
   for (const std::vector<std::string>& question : questions)
     EXPECT_EQ(Ask(question).find('\x1b'), std::string::npos) << Ask(question);
-  const Json report = Json::parse(Ask(
-      {"pinwatch", "explain", "memory" + std::to_string(block), "-o", "json"}));
+  const Json report = ExplainBlock(block);
   uint64_t found = 0;
   for (const Json& page : report.at("blockers"))
     if (const std::vector<uint64_t> pfns = held.pfns();

@@ -23,11 +23,6 @@ constexpr char kOneOf[] = "CERTAINTY_ONE_OF";
 
 constexpr char kPciDevice[] = "0000:00:10.0";
 
-Json ExplainBlock(uint64_t block) {
-  return Json::parse(Ask(
-      {"pinwatch", "explain", "memory" + std::to_string(block), "-o", "json"}));
-}
-
 // Pages by process and certainty.
 using Holders = std::map<pid_t, std::map<std::string, Pins>>;
 
@@ -301,16 +296,12 @@ TEST_F(Hugetlb, ReservedHugePagesAreHeldAsAWhole) {
 
 // Every kind of page that a process knows the pfn of, one at a time.
 TEST_F(Claims, APageIsExplainedByItself) {
-  const auto explain = [](uint64_t pfn) {
-    return Json::parse(
-        Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
-  };
   Workload small({"pin-iouring", "--pages", "23"});
   Workload huge({"pin-iouring", "--thp", "--pages", "1", "--first", "23"});
   for (const auto* workload : {&small, &huge})
     for (const uint64_t pfn :
          {workload->pfns().front(), workload->pfns().back()}) {
-      const Json page = explain(pfn);
+      const Json page = ExplainPage(pfn);
       SCOPED_TRACE(page.dump());
       EXPECT_EQ(page.at("attribution").at("certainty"), kHeld);
       ASSERT_EQ(page.at("owners").size(), 1u);
@@ -321,11 +312,11 @@ TEST_F(Claims, APageIsExplainedByItself) {
                 workload == &small ? "pinned_exact" : "pinned_large");
     }
   // A tail that was not registered belongs to the same folio.
-  const Json tail = explain(huge.pfns().front() + 511);
+  const Json tail = ExplainPage(huge.pfns().front() + 511);
   EXPECT_EQ(tail.at("owners")[0].at("process").at("pid"), huge.pid());
 
   Workload mapped({"lock-memory", "--pages", "23"});
-  const Json free_to_move = explain(mapped.pfns().front());
+  const Json free_to_move = ExplainPage(mapped.pfns().front());
   EXPECT_EQ(free_to_move.at("page_class"), "movable");
   EXPECT_FALSE(free_to_move.contains("attribution"));
 
@@ -565,11 +556,6 @@ TEST_F(CmaClaims, PagesLeaveCmaBeforeTheyArePinnedForLong) {
           << part;
 }
 
-Json ExplainPfn(uint64_t pfn) {
-  return Json::parse(
-      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
-}
-
 // Metrics, explain, top, pagemap and zoneinfo agree on where the pages are. A
 // page is as large as `pages_each`.
 void ExpectPinnedWhereTheyMayBe(const Workload& workload,
@@ -593,7 +579,7 @@ void ExpectPinnedWhereTheyMayBe(const Workload& workload,
   EXPECT_EQ(pinned({{"mem_zone", "Movable"}}), in_movable * pages_each);
   EXPECT_EQ(pinned({{"migratetype", "cma"}}), 0);
   for (const uint64_t pfn : {pfns.front(), pfns.back()}) {
-    const Json page = ExplainPfn(pfn + pages_each - 1);
+    const Json page = ExplainPage(pfn + pages_each - 1);
     SCOPED_TRACE(page.dump());
     EXPECT_EQ(ZoneOf(pfn), ZoneId(page.at("nid"), page.at("zone")));
     EXPECT_NE(page.at("migratetype"), "cma");

@@ -33,8 +33,6 @@ Json Explain(const std::vector<std::string>& what) {
   return Json::parse(Ask(argv));
 }
 
-Json ExplainPage(uint64_t pfn) { return Explain({"pfn", std::to_string(pfn)}); }
-
 // The pins that the answer's owners hold, each of which must be this process.
 Pins HeldOnlyBy(pid_t pid, const Json& answer) {
   Pins held;

@@ -664,6 +664,28 @@ PinsByZone PinsIn(const Json& snapshot, const std::string& kind) {
   return result;
 }
 
+Json ExplainBlock(uint64_t block) {
+  return Json::parse(Ask(
+      {"pinwatch", "explain", "memory" + std::to_string(block), "-o", "json"}));
+}
+
+Json ExplainPage(uint64_t pfn) {
+  return Json::parse(
+      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
+}
+
+std::map<uint64_t, std::map<uint64_t, uint64_t>> CountStructPages() {
+  std::map<uint64_t, std::map<uint64_t, uint64_t>> pages;
+  for (const Block& block : ReadBlocks()) {
+    if (block.state != "online") continue;
+    const Json told = ExplainBlock(block.id);
+    for (const Json& part : told.at("struct_pages"))
+      pages[part.at("of_block").get<uint64_t>()][block.id] +=
+          part.at("pages").get<uint64_t>();
+  }
+  return pages;
+}
+
 Json ListAttempts() {
   return Json::parse(Ask({"pinwatch", "attempts", "-o", "json"}, seconds(30)));
 }

@@ -274,6 +274,16 @@ Json Status(bool fresh);
 // The snapshot of a look at all memory made for this question.
 Json FreshSnapshot();
 
+// What `pinwatch explain memoryN` says.
+Json ExplainBlock(uint64_t block);
+
+// What `pinwatch explain pfn N` says.
+Json ExplainPage(uint64_t pfn);
+
+// Pages that hold the struct pages of each block, by that block and the one
+// that they stand in.
+std::map<uint64_t, std::map<uint64_t, uint64_t>> CountStructPages();
+
 // What `pinwatch attempts` says, the newest first.
 Json ListAttempts();
 

@@ -55,8 +55,7 @@ TEST_F(Holes, PinsOnEitherSideOfOneAreTold) {
         << zone.id.second;
 
   // Of the block all is told, the hole with it.
-  const Json told = Json::parse(Ask(
-      {"pinwatch", "explain", "memory" + std::to_string(block), "-o", "json"}));
+  const Json told = ExplainBlock(block);
   uint64_t pages = 0, pinned = 0, reserved = 0;
   for (const Json& part : told.at("migratetypes")) {
     for (const Json& count : part.at("classes")) pages += count.get<uint64_t>();

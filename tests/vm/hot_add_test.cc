@@ -92,19 +92,19 @@ std::string StateOf(uint64_t block) {
 // A DIMM, plugged in.
 class Dimm {
  public:
-  Dimm(Monitor& monitor, const std::string& how)
+  Dimm(Monitor& monitor, const std::string& how, uint64_t blocks = kBlocksADimm)
       : monitor_(monitor), before_(BlockIds()) {
     static int nr = 0;
     id_ = std::to_string(++nr);
     monitor_.Execute("object-add",
                      {{"qom-type", "memory-backend-ram"},
                       {"id", "memory" + id_},
-                      {"size", kBlocksADimm * BlockPages() * kPageBytes}});
+                      {"size", blocks * BlockPages() * kPageBytes}});
     monitor_.Execute("device_add", {{"driver", "pc-dimm"},
                                     {"id", "dimm" + id_},
                                     {"memdev", "memory" + id_}});
     if (!Eventually(seconds(20), [&] {
-          return BlockIds().size() == before_.size() + kBlocksADimm;
+          return BlockIds().size() == before_.size() + blocks;
         }))
       Fail("the memory does not come");
     for (const uint64_t block : BlockIds())
@@ -275,6 +275,53 @@ TEST_F(HotAdd, NewBlocksAreLookedAtAndRemovedOnesAreForgotten) {
                  std::runtime_error);
   }
   EXPECT_EQ(workload.Release().at("moved_while_held"), 0);
+}
+
+// What the kernel takes for them it takes from memory that is there.
+TEST_F(HotAdd, StructPagesOfADimmStandInOtherMemoryAndGoWithIt) {
+  Dimm dimm(monitor(), "online_movable");
+  const auto by_block = CountStructPages();
+  for (const uint64_t block : dimm.blocks()) {
+    ASSERT_TRUE(by_block.contains(block)) << block;
+    uint64_t pages = 0;
+    for (const auto& [where, count] : by_block.at(block)) {
+      EXPECT_FALSE(std::ranges::count(dimm.blocks(), where)) << where;
+      pages += count;
+    }
+    EXPECT_EQ(pages, BlockPages() / 64) << block;
+  }
+  dimm.Remove();
+  const auto after = CountStructPages();
+  for (const uint64_t block : dimm.blocks())
+    EXPECT_FALSE(after.contains(block)) << block;
+}
+
+// To be run by name where the kernel takes from a new block what it needs for
+// its struct pages: memory_hotplug.memmap_on_memory=1.
+class SelfHosted : public HotAdd {};
+
+TEST_F(SelfHosted, ABlocksOwnStructPagesDoNotKeepIt) {
+  // Of one block: before Linux v6.6 no larger piece holds its own.
+  Dimm dimm(monitor(), "online_kernel", /*blocks=*/1);
+  const auto by_block = CountStructPages();
+  for (const uint64_t block : dimm.blocks()) {
+    EXPECT_EQ(by_block.at(block),
+              (std::map<uint64_t, uint64_t>{{block, BlockPages() / 64}}));
+    const Json told = ExplainBlock(block);
+    EXPECT_EQ(told.at("evidence").at("own_struct_pages"), BlockPages() / 64);
+    EXPECT_EQ(told.at("evidence").at("kernel"), 0) << told;
+    EXPECT_EQ(told.at("verdict"), "VERDICT_REMOVABLE") << told;
+    EXPECT_TRUE(told.at("blockers").empty()) << told;
+    const Json page = ExplainPage(block * BlockPages());
+    EXPECT_EQ(page.at("struct_pages_of"), block) << page;
+    EXPECT_EQ(page.at("why"), "vmemmap") << page;
+  }
+  for (const uint64_t block : dimm.blocks()) {
+    // It throws where the kernel refuses.
+    WriteFile(StateOf(block), "offline");
+    EXPECT_EQ(ReadFile(StateOf(block)), "offline\n");
+  }
+  dimm.Remove();
 }
 
 // By which roads the blocks have gone online, and then offline again.

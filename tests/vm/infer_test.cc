@@ -101,11 +101,6 @@ std::string VmPinOf(pid_t pid) {
   return "VmPin " + value;
 }
 
-Json ExplainPage(uint64_t pfn) {
-  return Json::parse(
-      Ask({"pinwatch", "explain", "pfn", std::to_string(pfn), "-o", "json"}));
-}
-
 TEST_F(Inferred, OlderPinsAreLikelyOfWhoMapsThemAndShowsThatItPins) {
   Workload sole({"pin-iouring", "--pages", "23", "--memfd"});
   const Innocent innocent(sole);

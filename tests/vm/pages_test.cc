@@ -54,6 +54,25 @@ TEST_F(Pages, ReservedPagesAreThoseTheKernelReserved) {
             CountPagesWithFlag(kReserved));
 }
 
+// Of each block 2 MiB, and by newer kernels' own count in all.
+TEST_F(Pages, StructPagesStandWhereTheKernelPutThem) {
+  uint64_t pages = 0;
+  const auto by_block = CountStructPages();
+  EXPECT_EQ(by_block.size(), ReadBlocks().size());
+  for (const auto& [block, parts] : by_block) {
+    uint64_t of_block = 0;
+    for (const auto& [where, count] : parts) of_block += count;
+    EXPECT_EQ(of_block, BlockPages() / 64) << block;
+    pages += of_block;
+  }
+  // Newer kernels tell.
+  if (ReadFile("/proc/vmstat").find("nr_memmap_boot_pages") !=
+      std::string::npos) {
+    EXPECT_EQ(pages, ReadVmstat("nr_memmap_boot_pages") +
+                         ReadVmstat("nr_memmap_pages"));
+  }
+}
+
 TEST_F(Pages, FreePagesAreThoseOfTheKernelsLists) {
   const Json snapshot = FreshSnapshot();
   for (const ZoneSpan& zone : ReadZones()) {
