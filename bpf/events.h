@@ -295,7 +295,7 @@ struct hotplug_attempt {
 	__s32 nid;	     /* of the block; -1: not known, or several */
 	__s32 zone;	     /* its number, or as above */
 	__u32 no_target;     /* as in hotplug_blocker, of the last round */
-	__u32 reserved;
+	__u32 pages_named;   /* times the kernel printed one that was in the way */
 	__u64 step_since_ns;			  /* CLOCK_MONOTONIC */
 	__u64 step_ns[NR_HOTPLUG_STEPS];	  /* spent in each, without the one under way */
 	__u64 kernel_stack[PINWATCH_ASKER_STACK]; /* of the asker; ends with 0 */

@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
   source->programs_.reset(programs);
   source->zones_ = std::move(zones);
   programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs->rodata->mem_section_at = addresses.At("mem_section");
   programs->rodata->nid_shift = layout.nid_shift;
   programs->rodata->zone_shift = layout.zone_shift;
   programs->rodata->zone_mask = layout.zone_mask;

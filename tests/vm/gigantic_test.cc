@@ -128,6 +128,11 @@ TEST_F(Gigantic, OneInUseHasNowhereToGoAndTheAttemptSaysSo) {
     // it.
     EXPECT_EQ(result, "EBUSY") << attempt;
     EXPECT_EQ(attempt.at("step"), "isolating");
+    EXPECT_EQ(attempt.at("reason"), "unmovable_page");
+    ASSERT_EQ(attempt.at("blockers").size(), 1u) << attempt;
+    const Json& page = attempt.at("blockers").at(0);
+    EXPECT_EQ(page.at("pfn"), block * BlockPages()) << page;
+    EXPECT_EQ(page.at("why"), "hugetlb") << page;
     munmap(data, kBytes);
     return;
   }
