@@ -130,6 +130,27 @@ void AddPlaces(const v1::ListMigrationsResponse& migrations,
                         "CALLS", "MOVED", "FAILED", rows);
 }
 
+const char* HighOrderWords(const std::string& what) {
+  if (what == "compaction") return "compaction, by who wants memory";
+  if (what == "hugetlb") return "a huge page for hugetlbfs";
+  if (what == "thp_fault") return "a huge page at a page fault";
+  if (what == "cma") return "memory of CMA";
+  return "other";
+}
+
+void AddHighOrder(const v1::ListMigrationsResponse& migrations,
+                  std::string& text) {
+  std::string rows;
+  for (const v1::HighOrderCount& count : migrations.high_order())
+    if (count.succeeded() || count.failed())
+      absl::StrAppendFormat(&rows, "%-33s %11s %11s\n",
+                            HighOrderWords(count.what()),
+                            Count(count.succeeded()), Count(count.failed()));
+  if (!rows.empty())
+    absl::StrAppendFormat(&text, "\n%-33s %11s %11s\n%s",
+                          "IN ONE PIECE, since boot", "HAD", "FAILED", rows);
+}
+
 // "1 ok, 7 EBUSY", and the last ones that failed.
 void AddRanges(const v1::ListMigrationsResponse& migrations, absl::Time now,
                std::string& text) {
@@ -211,6 +232,7 @@ std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
   std::string text;
   AddReasons(migrations, text);
   AddPlaces(migrations, text);
+  AddHighOrder(migrations, text);
   AddRanges(migrations, now, text);
   AddFailures(migrations, now, text);
   if (migrations.unlisted())

@@ -1142,6 +1142,7 @@ Snapshot Aggregator::Build(Timestamp now) {
       .migration_failures = migrations_.failures(),
       .migration_failures_unlisted = migrations_.reading().unlisted,
       .contig_ranges = migrations_.reading().contig_ranges,
+      .high_order = high_order_,
       .census = totals_,
       .attempts = hotplug_.running,
       .attempt_counts = hotplug_.counts,

@@ -65,6 +65,10 @@ class Aggregator {
 
   void SetMigrations(MigrationReading reading);
 
+  void SetHighOrderCounts(std::vector<HighOrderCount> counts) {
+    high_order_ = std::move(counts);
+  }
+
   // Which pages hold struct pages; what is read after it is told by it.
   void SetMemmap(Memmap memmap) { memmap_ = std::move(memmap); }
 
@@ -279,6 +283,7 @@ class Aggregator {
   std::set<uint64_t> unsettled_;
   MigrationBook migrations_;
   Memmap memmap_;
+  std::vector<HighOrderCount> high_order_;
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;

@@ -236,6 +236,47 @@ absl::StatusOr<std::vector<NodeCounterReading>> ReadNodeVmstat(
   return readings;
 }
 
+namespace {
+
+struct HighOrderKind {
+  const char* what;
+  const char* succeeded;
+  const char* failed;
+};
+
+constexpr HighOrderKind kHighOrderKinds[] = {
+    {"compaction", "compact_success", "compact_fail"},
+    {"hugetlb", "htlb_buddy_alloc_success", "htlb_buddy_alloc_fail"},
+    {"thp_fault", "thp_fault_alloc", "thp_fault_fallback"},
+    {"cma", "cma_alloc_success", "cma_alloc_fail"},
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<HighOrderCount>> ReadHighOrderCounts(
+    const std::string& root) {
+  const std::string path = root + "/proc/vmstat";
+  const absl::StatusOr<std::string> text = ReadSmallFile(path);
+  if (!text.ok()) return text.status();
+  std::map<absl::string_view, uint64_t> counters;
+  size_t number = 0;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    ++number;
+    const std::pair<absl::string_view, absl::string_view> words =
+        absl::StrSplit(line, ' ');
+    if (!absl::SimpleAtoi(words.second, &counters[words.first]))
+      return Malformed(path, number, line);
+  }
+  std::vector<HighOrderCount> counts;
+  for (const HighOrderKind& kind : kHighOrderKinds) {
+    const auto succeeded = counters.find(kind.succeeded);
+    const auto failed = counters.find(kind.failed);
+    if (succeeded != counters.end() && failed != counters.end())
+      counts.push_back({kind.what, succeeded->second, failed->second});
+  }
+  return counts;
+}
+
 absl::StatusOr<uint32_t> CountPossibleCpus(const std::string& root) {
   const std::string path = root + "/sys/devices/system/cpu/possible";
   const absl::StatusOr<std::string> text = ReadSmallFile(path);

@@ -59,6 +59,11 @@ HostInfo ReadHostInfo(const std::string& root);
 // they slow it down or kill it; nothing where they set no limit.
 std::optional<uint64_t> ReadMemoryLimit(const std::string& root);
 
+// What the kernel counts in /proc/vmstat of having memory in one piece; without
+// the kinds that it does not count.
+absl::StatusOr<std::vector<HighOrderCount>> ReadHighOrderCounts(
+    const std::string& root);
+
 // The whole of a small file, without its last newline.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path);
 

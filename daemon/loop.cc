@@ -246,6 +246,12 @@ void Loop::ReadZones() {
 }
 
 void Loop::ReadMigrations() {
+  Collect(aggregator_, "high_order", [&] {
+    auto counts = ReadHighOrderCounts(root_);
+    if (!counts.ok()) return counts.status();
+    aggregator_.SetHighOrderCounts(*std::move(counts));
+    return absl::OkStatus();
+  });
   if (!IsObservable(source_->facts(), "migrations")) return;
   Collect(aggregator_, "migrations", [&] {
     auto migrations = source_->ReadMigrations(Now());

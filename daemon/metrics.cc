@@ -1048,6 +1048,20 @@ constexpr MetricDef kMetrics[] = {
              emit(s.snapshot.migration_failures_unlisted);
          }},
 
+    {.name = "pinwatch_high_order_total",
+     .type = kCounter,
+     .help = "Times that memory in one piece was had, or not, by /proc/vmstat "
+             "since boot: compactions by who asks for memory, huge pages for "
+             "hugetlbfs but those of 1 GiB, huge pages at a page fault, and "
+             "memory of CMA.",
+     .labels = {"what", "outcome"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           for (const HighOrderCount& count : s.snapshot.high_order) {
+             emit(count.succeeded, count.what, "ok");
+             emit(count.failed, count.what, "failed");
+           }
+         }},
     {.name = "pinwatch_contig_range_attempts_total",
      .type = kCounter,
      .help =

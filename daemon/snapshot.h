@@ -670,6 +670,16 @@ struct ContigAttempt {
   bool operator==(const ContigAttempt&) const = default;
 };
 
+// How often memory in one piece was to be had since boot, and was or was not,
+// by the kernel's own counters.
+struct HighOrderCount {
+  std::string what;  // "compaction", "hugetlb", "thp_fault" or "cma"
+  uint64_t succeeded = 0;
+  uint64_t failed = 0;
+
+  bool operator==(const HighOrderCount&) const = default;
+};
+
 // Attempts that ended in one way.
 struct ContigCount {
   std::string outcome;  // "ok", an errno's name from a closed set, or "other"
@@ -999,6 +1009,7 @@ struct Snapshot {
   std::vector<MigrationFailure> migration_failures;  // the last ones, by id
   uint64_t migration_failures_unlisted = 0;   // times one is not among these
   std::optional<ContigRanges> contig_ranges;  // nothing: not observable
+  std::vector<HighOrderCount> high_order;     // without what this kernel lacks
   CensusTotals census;
   std::vector<HotplugAttempt> attempts;      // the newest first, by id
   std::vector<HotplugCount> attempt_counts;  // exact; empty: not observable

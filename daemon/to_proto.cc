@@ -472,6 +472,14 @@ v1::MigrationDetails ToProto(const MigrationDetails& details) {
   return out;
 }
 
+v1::HighOrderCount ToProto(const HighOrderCount& count) {
+  v1::HighOrderCount out;
+  out.set_what(count.what);
+  out.set_succeeded(count.succeeded);
+  out.set_failed(count.failed);
+  return out;
+}
+
 v1::ContigRanges ToProto(const ContigRanges& ranges) {
   v1::ContigRanges out;
   for (const ContigCount& count : ranges.counts) {
@@ -785,6 +793,7 @@ v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
     Convert(snapshot.migration_places, out.mutable_places());
     if (snapshot.contig_ranges)
       *out.mutable_contig_ranges() = ToProto(*snapshot.contig_ranges);
+    Convert(snapshot.high_order, out.mutable_high_order());
   }
   out.set_unlisted(snapshot.migration_failures_unlisted);
   std::set<uint32_t> named;

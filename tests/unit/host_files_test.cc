@@ -219,6 +219,25 @@ TEST(NodeVmstat, RefusesACounterThatIsNoNumber) {
   EXPECT_THAT(std::string(readings.status().message()), HasSubstr("line 1"));
 }
 
+TEST(HighOrderCounts, AreThoseThatTheKernelHas) {
+  TempTree tree;
+  tree.Write("/proc/vmstat",
+             "nr_free_pages 12\ncompact_fail 7\ncompact_success 23\n"
+             "thp_fault_alloc 5\nhtlb_buddy_alloc_success 3\n"
+             "htlb_buddy_alloc_fail 1\n");
+  const auto counts = ReadHighOrderCounts(tree.root());
+  ASSERT_TRUE(counts.ok()) << counts.status();
+  EXPECT_EQ(*counts, (std::vector<HighOrderCount>{{"compaction", 23, 7},
+                                                  {"hugetlb", 3, 1}}));
+}
+
+TEST(HighOrderCounts, RefuseWhatIsNoNumber) {
+  TempTree tree;
+  tree.Write("/proc/vmstat", "nr_free_pages 12\ncompact_fail x\n");
+  EXPECT_THAT(std::string(ReadHighOrderCounts(tree.root()).status().message()),
+              HasSubstr("line 2"));
+}
+
 TEST(PossibleCpus, AreOneMoreThanTheHighest) {
   for (const auto& [text, count] :
        {std::pair{"0\n", 1u}, {"0-3\n", 4u}, {"0-3,8-11\n", 12u}}) {

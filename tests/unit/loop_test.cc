@@ -149,6 +149,7 @@ class LoopTest : public testing::Test {
         loop_({.root = tree_.root()}, &source_,
               Aggregator({}, source_.names(), source_.facts(), Now()),
               &published_) {
+    tree_.Write("/proc/vmstat", "compact_success 1\ncompact_fail 0\n");
     tree_.Write("/proc/zoneinfo",
                 "Node 0, zone   Normal\n        spanned  65536\n");
     tree_.Write("/sys/devices/system/memory/block_size_bytes", "8000000\n");

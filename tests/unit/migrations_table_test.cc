@@ -64,6 +64,8 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
                           failed_pages: 2
                         }
                         places { calls: 1 }
+                        high_order { what: "compaction" }
+                        high_order { what: "hugetlb" succeeded: 1023 failed: 7 }
                         contig_ranges {
                           counts { outcome: "ok" }
                           counts { outcome: "EBUSY" attempts: 7 }
@@ -89,6 +91,9 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
       "FIRST FOLIO IN          CALLS       MOVED      FAILED\n"
       "0/Movable                   1           3           2\n"
       "not known                   1           0           0\n"
+      "\n"
+      "IN ONE PIECE, since boot                  HAD      FAILED\n"
+      "a huge page for hugetlbfs               1,023           7\n"
       "\n"
       "RANGES wanted as a whole, by CMA or for a huge page of 1 GiB: 7 EBUSY\n"
       "   3.0 s  pfn 0x40000 to 0x80000 EBUSY for sh(42)\n"

@@ -232,5 +232,34 @@ TEST_F(Migration, IsToldAsItHappens) {
   EXPECT_NE(page.find(pfn.str()), std::string::npos) << page;
 }
 
+// What the kernel counts of having memory in one piece, by the names that it
+// has for that.
+TEST_F(Migration, HugePagesThatAreNotToBeHadAreCounted) {
+  constexpr char kPool[] = "/proc/sys/vm/nr_hugepages";
+  const uint64_t had = ReadVmstat("htlb_buddy_alloc_success");
+  const uint64_t failed = ReadVmstat("htlb_buddy_alloc_fail");
+  WriteFile(kPool, "23");
+  EXPECT_EQ(ReadVmstat("htlb_buddy_alloc_success"), had + 23);
+  // More than there is.
+  WriteFile(kPool, "1000000");
+  WriteFile(kPool, "0");
+  EXPECT_GT(ReadVmstat("htlb_buddy_alloc_fail"), failed);
+  EXPECT_TRUE(Eventually(kCatchUp, [&] {
+    const std::vector<Sample> metrics = ReadMetrics();
+    const auto count = [&](const char* what, const char* outcome) {
+      return Metric(metrics, "pinwatch_high_order_total",
+                    {{"what", what}, {"outcome", outcome}});
+    };
+    return count("hugetlb", "ok") == ReadVmstat("htlb_buddy_alloc_success") &&
+           count("hugetlb", "failed") == ReadVmstat("htlb_buddy_alloc_fail") &&
+           count("compaction", "ok") == ReadVmstat("compact_success") &&
+           count("compaction", "failed") == ReadVmstat("compact_fail") &&
+           count("thp_fault", "ok") == ReadVmstat("thp_fault_alloc") &&
+           count("thp_fault", "failed") == ReadVmstat("thp_fault_fallback");
+  }));
+  EXPECT_NE(Ask({"pinwatch", "migrations"}).find("a huge page for hugetlbfs"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace pinwatch::guest
