@@ -289,15 +289,15 @@ struct hotplug_attempt {
 	__s32 result; /* 0 or -errno; void while it runs */
 	__u32 tgid;   /* of the asker */
 	__u32 tid;
-	char comm[16];	     /* of the asker's thread: hostile text */
-	__u32 step;	     /* enum hotplug_step; when it has ended, where */
-	__u32 blockers_lost; /* times a page was in the way and not noted */
-	__s32 nid;	     /* of the block; -1: not known, or several */
-	__s32 zone;	     /* its number, or as above */
-	__u32 no_target;     /* as in hotplug_blocker, of the last round */
-	__u32 pages_named;   /* times the kernel printed one that was in the way */
-	__u64 step_since_ns;			  /* CLOCK_MONOTONIC */
-	__u64 step_ns[NR_HOTPLUG_STEPS];	  /* spent in each, without the one under way */
+	char comm[16];			 /* of the asker's thread: hostile text */
+	__u32 step;			 /* enum hotplug_step; when it has ended, where */
+	__u32 blockers_lost;		 /* times a page was in the way and not noted */
+	__s32 nid;			 /* of the block; -1: not known, or several */
+	__s32 zone;			 /* its number, or as above */
+	__u32 no_target;		 /* as in hotplug_blocker, of the last round */
+	__u32 pages_named;		 /* times the kernel printed one that was in the way */
+	__u64 step_since_ns;		 /* CLOCK_MONOTONIC */
+	__u64 step_ns[NR_HOTPLUG_STEPS]; /* spent in each, without the one under way */
 	__u64 kernel_stack[PINWATCH_ASKER_STACK]; /* of the asker; ends with 0 */
 };
 ASSERT_LAYOUT(struct hotplug_attempt, 96 + 24 + 64 + 8 * PINWATCH_ASKER_STACK);

@@ -83,7 +83,7 @@ __attribute__((noinline)) int add_table(__u64 index)
 	return 0;
 }
 
-/* Adds what the page table has there; the result is how far that reaches, as a shift. Global too.
+/* Adds what the page table has there; the result is how far that reaches, as a shift. Global, too.
  */
 __attribute__((noinline)) int add_what_is_at(__u64 virt)
 {

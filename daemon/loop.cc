@@ -59,7 +59,7 @@ constexpr int64_t kSearchSliceNs = 50'000'000;
 constexpr int64_t kSearchEveryNs = 10'000'000'000;
 
 // Of a question, how old it may be where struct pages stand.
-constexpr int64_t kMemmapEveryNs = 2'000'000'000;
+constexpr int64_t kMemmapEveryNs = 10'000'000'000;
 
 constexpr int64_t kForgetEveryNs = 30'000'000'000;
 

@@ -21,7 +21,9 @@ inline constexpr uint64_t kPagesAMemmapPage = 64;
 
 // The kernel's record of each page, the struct page, stands in memory too: at
 // boot it is reserved, for memory that is added later it is taken from memory
-// that is there, or from the new block itself (memmap_on_memory).
+// that is there, or from the new block itself (memmap_on_memory). Of huge pages
+// it may keep one page alone, and share others among them, which are nobody's
+// here (hugetlb_free_vmemmap).
 class Memmap {
  public:
   Memmap() = default;

@@ -13,6 +13,9 @@ namespace pinwatch {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
+// 3 MiB. A host has few, but for huge pages that keep one page each.
+constexpr size_t kMostPieces = 131'072;
+
 constexpr uint64_t kStructPageBytes = kPageBytes / kPagesAMemmapPage;
 
 }  // namespace
@@ -66,9 +69,10 @@ absl::StatusOr<std::vector<MemmapPiece>> MemmapSource::Read(uint64_t start_pfn,
                                  "read the kernel's page table");
     for (uint32_t i = 0; i < found.count && i < PINWATCH_MEMMAP_PIECES; ++i) {
       const memmap_piece& piece = found.pieces[i];
-      pieces.push_back({.pfn = piece.pfn,
-                        .nr_pages = piece.nr_pages,
-                        .of_pfn = piece.index * kPagesAMemmapPage});
+      if (pieces.size() < kMostPieces)
+        pieces.push_back({.pfn = piece.pfn,
+                          .nr_pages = piece.nr_pages,
+                          .of_pfn = piece.index * kPagesAMemmapPage});
     }
   }
   return pieces;

@@ -25,7 +25,8 @@ class MemmapSource {
   ~MemmapSource();
 
   // Of the struct pages of [start_pfn, end_pfn), which are whole memory blocks;
-  // where there are none, nothing. FailedPrecondition where the kernel hides
+  // where there are none, nothing. Of more than 131,072 pieces the last are
+  // left out. FailedPrecondition where the kernel hides
   // its page table.
   absl::StatusOr<std::vector<MemmapPiece>> Read(uint64_t start_pfn,
                                                 uint64_t end_pfn);

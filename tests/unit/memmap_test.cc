@@ -46,11 +46,31 @@ TEST(Memmap, ABlocksOwnStandInOrderAtItsStart) {
       {{.pfn = 3 * kBlockPages, .nr_pages = 512, .of_pfn = 3 * kBlockPages},
        {.pfn = 4 * kBlockPages + 1, .nr_pages = 512, .of_pfn = 4 * kBlockPages},
        {.pfn = 5 * kBlockPages, .nr_pages = 512, .of_pfn = 6 * kBlockPages},
-       {.pfn = 7 * kBlockPages, .nr_pages = 511, .of_pfn = 7 * kBlockPages}},
+       {.pfn = 7 * kBlockPages, .nr_pages = 511, .of_pfn = 7 * kBlockPages},
+       // Those of memory9 go on with those of the memory before it.
+       {.pfn = 9 * kBlockPages - 512,
+        .nr_pages = 1024,
+        .of_pfn = 8 * kBlockPages}},
       kBlockPages);
   EXPECT_EQ(memmap.OwnPages(3), 512u);
+  EXPECT_EQ(memmap.OwnPages(9), 512u);
   for (const uint64_t block : {0, 2, 4, 5, 6, 7, 8})
     EXPECT_EQ(memmap.OwnPages(block), 0u) << block;
+}
+
+TEST(Memmap, APageThatHoldsThoseOfSeveralIsNobodys) {
+  const Memmap memmap({{.pfn = 23, .nr_pages = 1, .of_pfn = kBlockPages},
+                       {.pfn = 99, .nr_pages = 1, .of_pfn = kBlockPages + 64},
+                       {.pfn = 24, .nr_pages = 1, .of_pfn = 2 * kBlockPages},
+                       {.pfn = 99, .nr_pages = 1, .of_pfn = 2 * kBlockPages},
+                       {.pfn = 100, .nr_pages = 1, .of_pfn = 3 * kBlockPages},
+                       {.pfn = 99, .nr_pages = 1, .of_pfn = 3 * kBlockPages}},
+                      kBlockPages);
+  EXPECT_EQ(memmap.BlockOf(23), 1u);
+  EXPECT_EQ(memmap.BlockOf(24), 2u);
+  EXPECT_EQ(memmap.BlockOf(99), std::nullopt);
+  EXPECT_EQ(memmap.BlockOf(100), 3u);
+  EXPECT_THAT(memmap.In(0), ElementsAre(Pair(1, 1), Pair(2, 1), Pair(3, 1)));
 }
 
 TEST(Memmap, OfNothingReadNothingIsKnown) {
