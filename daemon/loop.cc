@@ -53,6 +53,9 @@ constexpr int64_t kIdleAfterNs = 60'000'000'000;
 // Pages that did not move, looked at in a tick.
 constexpr size_t kPagesLooked = 64;
 
+// Of a page that a call comes round for.
+constexpr int kStuckPageReads = 16;
+
 // How much of a search for holders may be done in one tick, and how long it is
 // to the next: pages without a claim may come and go with each look.
 constexpr int64_t kSearchSliceNs = 50'000'000;
@@ -326,13 +329,17 @@ BlockingPage Loop::FindStuckPage(const MovingCall& call) {
   for (const PinRetry& known : aggregator_.pin_retries())
     if (known.process.pid == call.pid &&
         known.begin.monotonic_ns == call.begin.monotonic_ns && known.page &&
-        known.page->pfn == call.stuck_pfn)
+        known.page->pfn == call.stuck_pfn && !known.page->pins)
       return *known.page;
-  const auto facts = source_->ReadPages({call.stuck_pfn});
-  std::vector<BlockingPage> page = {
-      facts.ok() ? ToBlockingPage(call.stuck_pfn, facts->front(),
-                                  /*isolated=*/false)
-                 : BlockingPage{.pfn = call.stuck_pfn}};
+  std::vector<BlockingPage> page = {{.pfn = call.stuck_pfn}};
+  // In a part of each round the call has its own pin on it.
+  for (int i = 0; i < kStuckPageReads; ++i) {
+    const auto facts = source_->ReadPages({call.stuck_pfn});
+    if (!facts.ok()) break;
+    page[0] = ToBlockingPage(call.stuck_pfn, facts->front(),
+                             /*isolated=*/false);
+    if (!page[0].pins) break;
+  }
   page[0].first_met = call.stuck;
   AddReferences(page);
   AddCgroups({&page[0]});

@@ -47,16 +47,6 @@ constexpr int kBuddy = 10;
 constexpr int kPageTable = 26;
 constexpr int kReserved = 32;
 
-uint64_t PageFlags(uint64_t pfn) {
-  uint64_t flags = 0;
-  FILE* file = fopen("/proc/kpageflags", "r");
-  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
-      fread(&flags, sizeof(flags), 1, file) != 1)
-    Fail("read /proc/kpageflags");
-  fclose(file);
-  return flags;
-}
-
 // Asks for the block to go offline: the name of the errno, or "ok" and then it
 // is online again. One that does not end is interrupted.
 std::string AskFor(uint64_t block) {

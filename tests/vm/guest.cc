@@ -548,6 +548,16 @@ void Cgroup::Remove() {
   removed_ = true;
 }
 
+uint64_t PageFlags(uint64_t pfn) {
+  uint64_t flags = 0;
+  FILE* file = fopen("/proc/kpageflags", "r");
+  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
+      fread(&flags, sizeof(flags), 1, file) != 1)
+    Fail("read /proc/kpageflags");
+  fclose(file);
+  return flags;
+}
+
 uint64_t CountPagesWithFlag(int bit) {
   std::ifstream file("/proc/kpageflags", std::ios::binary);
   std::vector<uint64_t> flags(1 << 16);

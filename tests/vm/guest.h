@@ -220,6 +220,9 @@ std::unique_ptr<Process> HoldSomeBlockOffline();
 
 // Pages with that bit in /proc/kpageflags.
 uint64_t CountPagesWithFlag(int bit);
+
+// All bits of a page.
+uint64_t PageFlags(uint64_t pfn);
 std::optional<uint64_t> FindPageWithFlag(int bit);
 
 // The inode number of the memory cgroup that /proc/kpagecgroup has for it.
