@@ -54,7 +54,7 @@ constexpr int64_t kIdleAfterNs = 60'000'000'000;
 constexpr size_t kPagesLooked = 64;
 
 // Of a page that a call comes round for.
-constexpr int kStuckPageReads = 16;
+constexpr int kStuckPageReads = 256;
 
 // How much of a search for holders may be done in one tick, and how long it is
 // to the next: pages without a claim may come and go with each look.
