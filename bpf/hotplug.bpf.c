@@ -383,8 +383,7 @@ int blockers__dumped(__u64 *ctx)
 	return 0;
 }
 
-/* Whether the page's folio reaches beyond the block, and nobody isolates it. Not static, as above.
- */
+/* Whether the page's folio reaches beyond the block and nobody isolates it; as above. */
 __noinline int reaches_beyond(__u64 start_pfn, __u64 pfn)
 {
 	struct page_facts facts;

@@ -46,8 +46,8 @@ static __always_inline __u64 address_in(__u64 entry, __u32 shift)
 	return entry & ENTRY_ADDRESS & ~not_address & ~((1ULL << shift) - 1);
 }
 
-/* This and what follows are global so that the verifier goes through each of them once. */
-__attribute__((noinline)) int add_piece(__u64 index, __u64 pfn, __u64 nr_pages)
+/* This and the next two are not static, so that the verifier goes through each of them once. */
+__noinline int add_piece(__u64 index, __u64 pfn, __u64 nr_pages)
 {
 	__u32 count = memmap_found.count;
 
@@ -72,7 +72,7 @@ __attribute__((noinline)) int add_piece(__u64 index, __u64 pfn, __u64 nr_pages)
 }
 
 /* What last_table maps, which begins at that page of vmemmap. */
-__attribute__((noinline)) int add_table(__u64 index)
+__noinline int add_table(__u64 index)
 {
 	for (int i = 0; i < 512; i++) {
 		const __u64 entry = last_table[i];
@@ -83,9 +83,8 @@ __attribute__((noinline)) int add_table(__u64 index)
 	return 0;
 }
 
-/* Adds what the page table has there; the result is how far that reaches, as a shift. Global, too.
- */
-__attribute__((noinline)) int add_what_is_at(__u64 virt)
+/* Adds what the page table has there; the result is how far that reaches, as a shift. */
+__noinline int add_what_is_at(__u64 virt)
 {
 	__u32 shift = top_shift;
 	__u64 table = top_table;

@@ -52,6 +52,11 @@ class Report {
       return std::pair(a->long_term(), PagesHeld(*a)) >
              std::pair(b->long_term(), PagesHeld(*b));
     });
+    for (const v1::StructPages& part : block.struct_pages()) {
+      if (part.of_block() == block.block()) continue;
+      others_.push_back(part.of_block());
+      others_pages_ += part.pages();
+    }
   }
 
   std::string Render() {
@@ -183,28 +188,15 @@ class Report {
         AddText(
             "only a reboot, and then only if the block comes up in zone "
             "Movable, where the kernel does not put such memory.");
-        AddOthersRecords();
+        if (!others_.empty())
+          AddText(absl::StrCat(
+              "Pages that hold struct pages are freed when the blocks that "
+              "these are of are removed: ",
+              BlockRanges(others_), "."));
         return;
       default:
         return;
     }
-  }
-
-  // Blocks, but for this one, whose struct pages stand in it.
-  std::vector<uint64_t> BlocksRecordedHere() const {
-    std::vector<uint64_t> blocks;
-    for (const v1::StructPages& part : block_.struct_pages())
-      if (part.of_block() != block_.block()) blocks.push_back(part.of_block());
-    return blocks;
-  }
-
-  void AddOthersRecords() {
-    if (const std::vector<uint64_t> others = BlocksRecordedHere();
-        !others.empty())
-      AddText(absl::StrCat(
-          "Pages that hold struct pages are freed when the blocks that these "
-          "are of are removed: ",
-          BlockRanges(others), "."));
   }
 
   // Pages that hold struct pages, the kernel's records of pages.
@@ -213,13 +205,10 @@ class Report {
       AddText(absl::StrCat(Count(own),
                            " of the kernel's hold the struct pages of this "
                            "block, and go with it"));
-    uint64_t pages = 0;
-    for (const v1::StructPages& part : block_.struct_pages())
-      if (part.of_block() != block_.block()) pages += part.pages();
-    if (pages)
-      AddText(absl::StrCat(
-          Count(pages), pages == 1 ? " page holds" : " pages hold",
-          " the struct pages of ", BlockRanges(BlocksRecordedHere())));
+    if (others_pages_)
+      AddText(absl::StrCat(Count(others_pages_),
+                           others_pages_ == 1 ? " page holds" : " pages hold",
+                           " the struct pages of ", BlockRanges(others_)));
   }
 
   void AddContents() {
@@ -260,6 +249,8 @@ class Report {
   const v1::ExplainBlockResponse& block_;
   const absl::Time now_;
   std::vector<const v1::PinOwner*> owners_;  // long-term ones first
+  std::vector<uint64_t> others_;  // blocks whose struct pages stand in this one
+  uint64_t others_pages_ = 0;     // that hold these
   std::string text_;
 };
 

@@ -26,13 +26,6 @@ class Gigantic : public GuestTest {
   }
 };
 
-Json Explain(const std::vector<std::string>& what) {
-  std::vector<std::string> argv = {"pinwatch", "explain"};
-  argv.insert(argv.end(), what.begin(), what.end());
-  argv.insert(argv.end(), {"-o", "json"});
-  return Json::parse(Ask(argv));
-}
-
 // The pins that the answer's owners hold, each of which must be this process.
 Pins HeldOnlyBy(pid_t pid, const Json& answer) {
   Pins held;
@@ -70,9 +63,9 @@ void ExpectHeldAsAWhole(const std::string& buffers) {
 
   // Each block has its share of the pages; the pins count with the head.
   for (uint64_t pfn = head; pfn < head + kPagesPerGiB; pfn += BlockPages()) {
-    const std::string block = "memory" + std::to_string(pfn / BlockPages());
+    const uint64_t block = pfn / BlockPages();
     SCOPED_TRACE(block);
-    EXPECT_EQ(HeldOnlyBy(workload.pid(), Explain({block})),
+    EXPECT_EQ(HeldOnlyBy(workload.pid(), ExplainBlock(block)),
               (Pins{BlockPages(), pfn == head ? references : 0}));
   }
   // Registered ones and others, where runs and blocks begin and end.

@@ -447,15 +447,25 @@ bool MovesLongtermPins() {
          std::string::npos;
 }
 
-uint64_t PfnOf(const void* page) {
+namespace {
+
+// Of a file of /proc that has 64 bits a page.
+uint64_t ReadOfPage(const char* path, uint64_t page) {
   uint64_t entry = 0;
-  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(page) /
-                                     kPageBytes * sizeof(entry));
-  if (pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
-    Fail("read /proc/self/pagemap");
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t size = pread(fd, &entry, sizeof(entry),
+                             static_cast<off_t>(page * sizeof(entry)));
   close(fd);
-  return entry & ((uint64_t{1} << 55) - 1);
+  if (size != sizeof(entry)) Fail(std::string("read ") + path);
+  return entry;
+}
+
+}  // namespace
+
+uint64_t PfnOf(const void* page) {
+  return ReadOfPage("/proc/self/pagemap",
+                    reinterpret_cast<uintptr_t>(page) / kPageBytes) &
+         ((uint64_t{1} << 55) - 1);
 }
 
 uint64_t ReadVmstat(const std::string& name) {
@@ -507,13 +517,7 @@ uint64_t BlockPages() {
 }
 
 uint64_t ReadPageCgroup(uint64_t pfn) {
-  uint64_t inode = 0;
-  FILE* file = fopen("/proc/kpagecgroup", "r");
-  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
-      fread(&inode, sizeof(inode), 1, file) != 1)
-    Fail("read /proc/kpagecgroup");
-  fclose(file);
-  return inode;
+  return ReadOfPage("/proc/kpagecgroup", pfn);
 }
 
 Cgroup::Cgroup(const std::string& name) : name_(name) {
@@ -548,15 +552,7 @@ void Cgroup::Remove() {
   removed_ = true;
 }
 
-uint64_t PageFlags(uint64_t pfn) {
-  uint64_t flags = 0;
-  FILE* file = fopen("/proc/kpageflags", "r");
-  if (!file || fseek(file, static_cast<long>(8 * pfn), SEEK_SET) != 0 ||
-      fread(&flags, sizeof(flags), 1, file) != 1)
-    Fail("read /proc/kpageflags");
-  fclose(file);
-  return flags;
-}
+uint64_t PageFlags(uint64_t pfn) { return ReadOfPage("/proc/kpageflags", pfn); }
 
 uint64_t CountPagesWithFlag(int bit) {
   std::ifstream file("/proc/kpageflags", std::ios::binary);

@@ -201,6 +201,17 @@ uint64_t PfnOf(const void* page);
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& text);
 
+// Takes huge pages for the pool of hugetlbfs and gives them back.
+class HugePagePool {
+ public:
+  explicit HugePagePool(int pages) { WriteFile(kPath, std::to_string(pages)); }
+  ~HugePagePool() { WriteFile(kPath, "0"); }
+  int pages() const { return std::stoi(ReadFile(kPath)); }
+
+ private:
+  static constexpr char kPath[] = "/proc/sys/vm/nr_hugepages";
+};
+
 struct Block {
   uint64_t id = 0;
   std::string state;

@@ -235,14 +235,14 @@ TEST_F(Migration, IsToldAsItHappens) {
 // What the kernel counts of having memory in one piece, by the names that it
 // has for that.
 TEST_F(Migration, HugePagesThatAreNotToBeHadAreCounted) {
-  constexpr char kPool[] = "/proc/sys/vm/nr_hugepages";
   const uint64_t had = ReadVmstat("htlb_buddy_alloc_success");
   const uint64_t failed = ReadVmstat("htlb_buddy_alloc_fail");
-  WriteFile(kPool, "23");
-  EXPECT_EQ(ReadVmstat("htlb_buddy_alloc_success"), had + 23);
-  // More than there is.
-  WriteFile(kPool, "1000000");
-  WriteFile(kPool, "0");
+  {
+    const HugePagePool pool(23);
+    EXPECT_EQ(ReadVmstat("htlb_buddy_alloc_success"), had + 23);
+    // More than there is.
+    const HugePagePool larger(1000000);
+  }
   EXPECT_GT(ReadVmstat("htlb_buddy_alloc_fail"), failed);
   EXPECT_TRUE(Eventually(kCatchUp, [&] {
     const std::vector<Sample> metrics = ReadMetrics();

@@ -21,17 +21,6 @@ constexpr uint64_t kNoisePages = 2048;
 
 uint64_t Distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 
-// Takes huge pages for the pool of hugetlbfs and gives them back.
-class HugePagePool {
- public:
-  explicit HugePagePool(int pages) { WriteFile(kPath, std::to_string(pages)); }
-  ~HugePagePool() { WriteFile(kPath, "0"); }
-  int pages() const { return std::stoi(ReadFile(kPath)); }
-
- private:
-  static constexpr char kPath[] = "/proc/sys/vm/nr_hugepages";
-};
-
 TEST_F(Pages, EachPageOfAnOnlineBlockIsInOneClass) {
   const auto blocks = ReadBlocks();
   const auto online =

@@ -7,7 +7,6 @@
 
 #include <csignal>
 #include <cstring>
-#include <fstream>
 #include <memory>
 
 #include "tests/vm/guest.h"
@@ -77,7 +76,6 @@ class Spread {
 // the last one that it waits for is written out. Who pins one of them for long
 // comes round until it has that page itself, and fails, as it does not move.
 TEST_F(Retries, AreToldWhileTheyLast) {
-  if (!MovesLongtermPins()) return;
   const Daemon daemon({"--pins.follow-moves"});
   const SlowSwap swap;
   Spread spread;

@@ -84,7 +84,6 @@ void RaiseOpenFileLimit() {
 
 int main(int argc, char** argv) {
   size_t nr_pages = 0, references = 0, nr_registered = 0;
-  size_t nr_tries = 1;
   bool register_later = false;
   CLI::App app(
       "Takes plain references, which are no pins, to anonymous pages by "
@@ -100,8 +99,6 @@ int main(int argc, char** argv) {
                  "Then try to register so many pages, these and more, with "
                  "io_uring; reports the errno as register_error")
       ->check(CLI::Range(1, 1 << 18));
-  app.add_option("--tries", nr_tries, "Try that so often")
-      ->check(CLI::Range(1, 1 << 20));
   app.add_flag("--later", register_later,
                "Register only when told, after a first report");
   ParseOrExit(app, argc, argv);
@@ -131,7 +128,7 @@ int main(int argc, char** argv) {
             {"pipes", pipes.size()},
             {"pfns", pfns}};
   if (register_later) ReportAndHold(line);
-  for (size_t i = 0; nr_registered && i < nr_tries; ++i)
+  if (nr_registered)
     line["register_error"] = TryToRegister(data, nr_registered);
   ReportAndHold(line);
 
