@@ -256,10 +256,16 @@ bool Process::ReadMore(steady_clock::time_point deadline) {
 }
 
 std::string Process::ReadLine(seconds timeout) {
+  const std::optional<std::string> line = NextLine(timeout);
+  if (!line) Fail(name_ + " ended and said: " + Errors());
+  return *line;
+}
+
+std::optional<std::string> Process::NextLine(seconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   size_t end;
   while ((end = unread_.find('\n')) == std::string::npos)
-    if (!ReadMore(deadline)) Fail(name_ + " ended and said: " + Errors());
+    if (!ReadMore(deadline)) return std::nullopt;
   const std::string line = unread_.substr(0, end);
   unread_.erase(0, end + 1);
   return line;

@@ -56,6 +56,8 @@ class Process {
 
   // The next line of stdout, without its end.
   std::string ReadLine(seconds timeout);
+  // The same; nothing at the end of stdout.
+  std::optional<std::string> NextLine(seconds timeout);
   // All of stdout that was not read yet, to its end.
   std::string ReadAll(seconds timeout);
   // All of stderr so far.
