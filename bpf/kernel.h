@@ -151,6 +151,12 @@ struct per_cpu_nodestat {
 	__s8 vm_node_stat_diff[0];
 };
 
+/* What long-term calls have pinned and may not keep where it is, from Linux v6.11 on. */
+struct pages_or_folios {
+	void **entries;
+	long nr_entries;
+};
+
 struct resource {
 	__u64 start;
 	__u64 end; /* its last byte */

@@ -9,13 +9,18 @@
 
 #include "pageblock.h"
 
+#define MOST_LOOPS (1 << 23) /* that bpf_loop() takes */
+
 /* Set by the daemon from the kernel's types. */
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 /* Whether these return true for what they have isolated; before v6.3 they return 0. */
 const volatile __u32 isolate_lru_tells_true;
 const volatile __u32 isolate_hugetlb_tells_true;
-/* Whether the end of each round is seen. Where it is not, rounds are derived. */
+/*
+ * Whether begin and end of each round are seen, and so its list of folios. Where
+ * they are not, each isolation is followed and rounds are derived.
+ */
 const volatile __u32 sees_rounds;
 
 /* Calls that have something to move, by task; most of the time none. */
@@ -127,6 +132,20 @@ static __always_inline __u32 moves_from(__u64 flags, __u64 pfn)
 		       : PIN_MOVES_FROM_OTHER;
 }
 
+static __always_inline void begin_round(struct pin_moving *moving)
+{
+	if (!moving->round.begin_ns)
+		moving->round.begin_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void note_stuck(struct pin_moving *moving, __u64 pfn)
+{
+	if (!moving->round.stuck_pfn)
+		moving->round.stuck_pfn = pfn;
+	moving->stuck_pfn = pfn;
+	moving->stuck_ns = bpf_ktime_get_ns();
+}
+
 /* Somebody tried to take a folio off its list, which is how a round begins. */
 static __always_inline int isolation_tried(__u64 *ctx, bool isolated)
 {
@@ -155,18 +174,14 @@ static __always_inline int isolation_tried(__u64 *ctx, bool isolated)
 	barrier_var(from);
 	if (from >= NR_PIN_MOVES_FROM)
 		return 0;
-	if (!moving->round.begin_ns)
-		moving->round.begin_ns = bpf_ktime_get_ns();
+	begin_round(moving);
 	moving->round.collected[from] += nr_pages;
 	if (isolated) {
 		moving->round.isolated[from] += nr_pages;
 		moving->round.has_isolated = 1;
-		return 0;
+	} else {
+		note_stuck(moving, pfn);
 	}
-	if (!moving->round.stuck_pfn)
-		moving->round.stuck_pfn = pfn;
-	moving->stuck_pfn = pfn;
-	moving->stuck_ns = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -209,7 +224,125 @@ int migration_target__fexit(__u64 *ctx)
 	return 0;
 }
 
-/* list, pages or folios; the end of a round */
+/* From Linux v6.2 on. Called only by programs that the daemon loads where it is. */
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
+
+/* The number that stands at an address of the kernel's, by one load; 0 where there is none. */
+static __always_inline __u64 number_at(__u64 address)
+{
+	/* The first of whose fields is a number. */
+	const struct mem_section *number =
+		bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct mem_section));
+
+	return number->section_mem_map;
+}
+
+/* Goes through what a call has pinned, beside the list of what has been isolated of it. */
+struct pinned_walk {
+	struct pin_moving *moving;
+	__u64 entries;	/* address of an array of pointers to pages or folios */
+	__u64 list;	/* its head */
+	__u64 next;	/* of the list: what of it the walk comes to next */
+	__u64 next_pfn; /* of that folio */
+	__u64 next_pages;
+	__u64 done_pfn; /* the folio that the last entry belongs to, if it was to move */
+	__u64 done_pages;
+	__u64 block; /* the pageblock asked about last */
+	__u64 block_from;
+};
+
+static __always_inline __u64 folio_pages_at(__u64 page, __u64 flags)
+{
+	const __u32 order_at = bpf_core_field_offset(struct folio, _flags_1);
+
+	return flags & PG(PG_head) ? 1UL << (number_at(page + order_at) & 31) : 1;
+}
+
+static __always_inline void step_list(struct pinned_walk *walk)
+{
+	const __u64 page = walk->next - bpf_core_field_offset(struct page, lru);
+
+	walk->next_pages = 0;
+	if (!walk->next || walk->next == walk->list)
+		return;
+	walk->next_pfn = (page - vmemmap) / STRUCT_PAGE;
+	walk->next_pages = folio_pages_at(page, number_at(page));
+	walk->next = number_at(walk->next);
+}
+
+static __always_inline void note_not_isolated(struct pinned_walk *walk, __u64 pfn, __u32 from)
+{
+	char pair[2 * STRUCT_PAGE];
+	__u64 head_pfn;
+	__u32 order;
+
+	if (bpf_probe_read_kernel(pair, sizeof(pair), (char *)vmemmap + pfn * STRUCT_PAGE))
+		return;
+	if (!find_folio(vmemmap, pair, pfn, &head_pfn, &order)) {
+		head_pfn = pfn;
+		order = 0;
+	}
+	walk->done_pfn = head_pfn;
+	walk->done_pages = 1UL << (order & 31);
+	walk->moving->round.collected[from] += walk->done_pages;
+	note_stuck(walk->moving, head_pfn);
+}
+
+/* The kernel has gone through the entries in the same order. */
+static long walk_pinned(__u32 i, struct pinned_walk *walk)
+{
+	const __u64 page = number_at(walk->entries + i * sizeof(page));
+	const __u64 pfn = (page - vmemmap) / STRUCT_PAGE;
+	struct pin_moving *moving = walk->moving;
+	__u32 from;
+
+	if (pfn - walk->done_pfn < walk->done_pages)
+		return 0;
+	if (pfn >> PAGEBLOCK_SHIFT != walk->block) {
+		walk->block = pfn >> PAGEBLOCK_SHIFT;
+		walk->block_from = moves_from(number_at(page), pfn);
+	}
+	from = walk->block_from;
+	barrier_var(from);
+	if (from >= NR_PIN_MOVES_FROM)
+		return 0;
+	if (pfn - walk->next_pfn < walk->next_pages) {
+		moving->round.collected[from] += walk->next_pages;
+		moving->round.isolated[from] += walk->next_pages;
+		walk->done_pfn = walk->next_pfn;
+		walk->done_pages = walk->next_pages;
+		step_list(walk);
+	} else if (from != PIN_MOVES_FROM_OTHER) {
+		note_not_isolated(walk, pfn, from);
+	}
+	return 0;
+}
+
+/* list, pages or folios; a round, what could be isolated stands on the list */
+SEC("?fentry/migrate_longterm_unpinnable_folios")
+int migrate_longterm_entry(__u64 *ctx)
+{
+	const __u64 task = bpf_get_current_task();
+	struct pin_begin *begin = call_of(task);
+	struct pin_moving *moving = begin ? moving_of(begin, task) : 0;
+	struct pinned_walk walk = {.moving = moving, .block = -1UL};
+	__u64 pinned = 0, nr_entries;
+
+	/* As numbers: the verifier lets nobody calculate with a typed pointer. */
+	if (!moving || bpf_probe_read_kernel(&walk.list, sizeof(walk.list), ctx) ||
+	    bpf_probe_read_kernel(&pinned, sizeof(pinned), ctx + 1))
+		return 0;
+	drop_round(moving);
+	begin_round(moving);
+	walk.next = number_at(walk.list);
+	step_list(&walk);
+	walk.entries = number_at(pinned + bpf_core_field_offset(struct pages_or_folios, entries));
+	nr_entries = number_at(pinned + bpf_core_field_offset(struct pages_or_folios, nr_entries));
+	bpf_loop(nr_entries < MOST_LOOPS ? nr_entries : MOST_LOOPS, walk_pinned, &walk, 0);
+	return 0;
+}
+
+/* The same returns. */
 SEC("?fexit/migrate_longterm_unpinnable_folios")
 int migrate_longterm__fexit(__u64 *ctx)
 {
@@ -251,10 +384,15 @@ static __always_inline void note_moved(struct pin_moving *moving, __u64 moved, _
 static __always_inline int migrated(const __u64 *ctx, __u32 reason)
 {
 	const bool ours = reason == bpf_core_enum_value(enum migrate_reason, MR_LONGTERM_PIN);
-	const __u64 task = bpf_get_current_task();
-	struct pin_begin *begin = call_of(task);
-	struct pin_moving *moving = begin ? known_moving(begin, task) : 0;
+	struct pin_moving *moving;
+	struct pin_begin *begin;
+	__u64 task;
 
+	if (sees_rounds && !ours)
+		return 0;
+	task = bpf_get_current_task();
+	begin = call_of(task);
+	moving = begin ? known_moving(begin, task) : 0;
 	if (!moving) {
 		if (ours)
 			__sync_fetch_and_add(&pin_moves_lost, ctx[0]);

@@ -77,18 +77,33 @@ constexpr char kEntry[] = "_entry";
 constexpr char kInner[] = "__gup_longterm_locked";
 constexpr char kInnerProgram[] = "gup_longterm_locked__fexit";
 
-// Of bpf/pin_moves.h. The first must be there.
+// Of bpf/pin_moves.h.
 struct MoveProgram {
   std::string_view function;
   std::string_view program;
 };
-constexpr MoveProgram kMovePrograms[] = {
+// Those that run where a long-term call moves something, and never otherwise.
+constexpr MoveProgram kRoundPrograms[] = {
+    {"migrate_longterm_unpinnable_folios", "migrate_longterm_entry"},
+    {"migrate_longterm_unpinnable_folios", "migrate_longterm__fexit"},
+};
+// What those take beside it.
+constexpr std::string_view kCast = "bpf_rdonly_cast";
+// Instead of them. The first must be there.
+constexpr MoveProgram kIsolationPrograms[] = {
     {"folio_isolate_lru", "isolate_lru__fexit"},
     {"isolate_hugetlb", "isolate_hugetlb__fexit"},
     {"folio_isolate_hugetlb", "folio_isolate_hugetlb__fexit"},
-    {"alloc_migration_target", "migration_target__fexit"},
-    {"migrate_longterm_unpinnable_folios", "migrate_longterm__fexit"},
 };
+constexpr MoveProgram kTargetProgram = {"alloc_migration_target",
+                                        "migration_target__fexit"};
+
+template <typename Visit>
+void ForEachMoveProgram(Visit visit) {
+  for (const MoveProgram& one : kRoundPrograms) visit(one);
+  for (const MoveProgram& one : kIsolationPrograms) visit(one);
+  visit(kTargetProgram);
+}
 
 // What follows the calls when they return, and what notes when they began.
 std::array<std::string, 2> Programs(const std::string& name, bool bounded) {
@@ -113,32 +128,46 @@ bool IsTracepoint(const std::string& program) {
 }
 
 bool IsMoveProgram(const std::string& program) {
-  return IsTracepoint(program) ||
-         std::ranges::find(kMovePrograms, program, &MoveProgram::program) !=
-             std::end(kMovePrograms);
+  bool is_one = IsTracepoint(program);
+  ForEachMoveProgram(
+      [&](const MoveProgram& one) { is_one |= program == one.program; });
+  return is_one;
 }
 
 std::set<std::string> MoveFunctions() {
-  std::set<std::string> names;
-  for (const MoveProgram& one : kMovePrograms) names.emplace(one.function);
+  std::set<std::string> names = {std::string(kCast)};
+  ForEachMoveProgram(
+      [&](const MoveProgram& one) { names.emplace(one.function); });
   return names;
 }
 
-std::set<std::string> ChooseMovePrograms(
-    const std::set<std::string>& functions, int migrate_args,
-    const std::vector<std::string>& migrate_reasons) {
-  std::set<std::string> programs;
-  if (!functions.count("folio_isolate_lru") ||
-      (migrate_args != 7 && migrate_args != 8) ||
+MovePrograms ChooseMovePrograms(const std::set<std::string>& functions,
+                                int migrate_args,
+                                const std::vector<std::string>& migrate_reasons,
+                                bool at_any_cost) {
+  MovePrograms chosen;
+  const auto has = [&](std::string_view function) {
+    return functions.count(std::string(function)) != 0;
+  };
+  if ((migrate_args != 7 && migrate_args != 8) ||
       std::ranges::find(migrate_reasons, "longterm_pin") ==
           migrate_reasons.end())
-    return programs;
-  for (const MoveProgram& one : kMovePrograms)
-    if (functions.count(std::string(one.function)))
-      programs.emplace(one.program);
-  programs.insert(migrate_args == 7 ? "pages_moved__7_args"
-                                    : "pages_moved__8_args");
-  return programs;
+    return chosen;
+  chosen.sees_rounds = has(kRoundPrograms[0].function) && has(kCast);
+  if (chosen.sees_rounds) {
+    for (const MoveProgram& one : kRoundPrograms)
+      chosen.programs.emplace(one.program);
+  } else if (at_any_cost && has(kIsolationPrograms[0].function)) {
+    for (const MoveProgram& one : kIsolationPrograms)
+      if (has(one.function)) chosen.programs.emplace(one.program);
+  } else {
+    return chosen;
+  }
+  chosen.programs.insert(migrate_args == 7 ? "pages_moved__7_args"
+                                           : "pages_moved__8_args");
+  chosen.sees_targets = at_any_cost && has(kTargetProgram.function);
+  if (chosen.sees_targets) chosen.programs.emplace(kTargetProgram.program);
+  return chosen;
 }
 
 std::set<std::string> DoorFunctions() {

@@ -36,12 +36,21 @@ struct Doors {
 // Functions that ChooseMovePrograms() goes by.
 std::set<std::string> MoveFunctions();
 
+struct MovePrograms {
+  std::set<std::string> programs;
+  // They see begin and end of each round; otherwise rounds are derived.
+  bool sees_rounds = false;
+  bool sees_targets = false;  // and where there was no page to move one to
+};
+
 // The programs that follow what long-term calls have to move; none where the
 // kernel does not move, or not by what is known here. `migrate_args`: of the
-// tracepoint mm_migrate_pages.
-std::set<std::string> ChooseMovePrograms(
-    const std::set<std::string>& functions, int migrate_args,
-    const std::vector<std::string>& migrate_reasons);
+// tracepoint mm_migrate_pages. `at_any_cost`: those too that run whenever
+// anybody moves a page.
+MovePrograms ChooseMovePrograms(const std::set<std::string>& functions,
+                                int migrate_args,
+                                const std::vector<std::string>& migrate_reasons,
+                                bool at_any_cost);
 
 // Whether a program is one of these, and none of a door.
 bool IsMoveProgram(const std::string& program);

@@ -119,8 +119,7 @@ void AddOptions(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--pins.retry-rounds", options.retry_rounds,
                  "Rounds after which a call that pins for long and comes round "
-                 "again and again, since a page does not let it, is told of; "
-                 "it takes --pins.follow-moves")
+                 "again and again, since a page does not let it, is told of")
       ->check(CLI::Range(1, 1000000000))
       ->capture_default_str();
   app.add_option("--pins.retry-after", options.retry_seconds,
@@ -130,8 +129,9 @@ void AddOptions(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_flag("--pins.follow-moves", options.claims.follow_moves,
                "Tell what long-term calls have to move out of movable memory "
-               "first, and which come round and round; each page that anybody "
-               "moves, and each that is isolated, then costs more");
+               "first, and which come round and round, also where that takes "
+               "hooks on whatever anybody moves: up to Linux v6.10; later for "
+               "how often there was no memory to move to");
   app.add_flag("--holders.infer", options.infer_holders,
                "Look for the likely holders of pages that nobody claimed, such "
                "as those pinned before pinwatchd; takes CAP_SYS_ADMIN, "

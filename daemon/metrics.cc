@@ -269,6 +269,11 @@ void ReadCopiedBytes(const Scrape& s, const Emit& emit) {
   });
 }
 
+void ReadNoTarget(const Scrape& s, const Emit& emit) {
+  if (!s.snapshot.claims || !s.snapshot.claims->follows_targets) return;
+  EachMover<&PinMoves::no_target>(s, emit);
+}
+
 template <auto value>
 void OfMoves(const Scrape& s, const Emit& emit) {
   if (FollowsMoves(s)) emit(std::invoke(value, *s.snapshot.claims));
@@ -840,8 +845,10 @@ constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_subsystem_pin_moving_calls_total",
      .type = kCounter,
      .help = "Long-term calls that had something to move out of ZONE_MOVABLE "
-             "or CMA before they could pin, by who in the kernel asked. These "
-             "and what follows on moving are there with --pins.follow-moves.",
+             "or CMA before they could pin, by who in the kernel asked. Where "
+             "rounds of moving have no function of their own (up to Linux "
+             "v6.10), these and what follows on moving are there with "
+             "--pins.follow-moves.",
      .labels = {"subsystem"},
      .read = EachMover<&PinMoves::calls>},
     {.name = "pinwatch_subsystem_pin_moving_calls_seconds_total",
@@ -853,8 +860,8 @@ constexpr MetricDef kMetrics[] = {
      }>},
     {.name = "pinwatch_subsystem_pin_move_seconds_total",
      .type = kCounter,
-     .help = "Of that, time in rounds of moving: each from the first page that "
-             "it took to its end.",
+     .help = "Of that, time in rounds of moving: each from when its pages were "
+             "collected to its end; up to Linux v6.10 from the first page.",
      .labels = {"subsystem"},
      .read = EachMover<[](const PinMoves& moves) {
        return static_cast<double>(moves.ns) / kNsPerSecond;
@@ -862,7 +869,7 @@ constexpr MetricDef kMetrics[] = {
     {.name = "pinwatch_subsystem_pin_move_rounds_total",
      .type = kCounter,
      .help = "Rounds of these calls: each collects, moves, and tries again to "
-             "pin. Up to Linux v6.1 they are derived.",
+             "pin. Up to Linux v6.10 they are derived.",
      .labels = {"subsystem"},
      .read = EachMover<&PinMoves::rounds>},
     {.name = "pinwatch_subsystem_pin_move_pages_total",
@@ -886,9 +893,10 @@ constexpr MetricDef kMetrics[] = {
      .read = EachMover<&PinMoves::failed>},
     {.name = "pinwatch_subsystem_pin_move_no_target_total",
      .type = kCounter,
-     .help = "Times there was no page outside movable memory to move one to.",
+     .help = "Times there was no page outside movable memory to move one to. "
+             "It takes --pins.follow-moves.",
      .labels = {"subsystem"},
-     .read = EachMover<&PinMoves::no_target>},
+     .read = ReadNoTarget},
     {.name = "pinwatch_pin_moves_lost_pages_total",
      .type = kCounter,
      .help = "Pages moved for long-term calls that are on no subsystem's "
@@ -903,7 +911,8 @@ constexpr MetricDef kMetrics[] = {
      .type = kGauge,
      .help = "Long-term calls under way that come round again and again, as "
              "--pins.retry-rounds and --pins.retry-after say; pinwatch calls "
-             "names them and the page. It takes --pins.follow-moves.",
+             "names them and the page. Up to Linux v6.10 it takes "
+             "--pins.follow-moves.",
      .read = ReadPinRetries},
     {.name = "pinwatch_pin_calls_skipped_total",
      .type = kCounter,

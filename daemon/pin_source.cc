@@ -209,19 +209,20 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
     bpf_map__set_max_entries(map, options.max_owners);
   source->doors_ = ChooseDoors(layout.pin_functions, !layout.pin_helpers,
                                options.without_doors);
-  std::set<std::string> moves;
-  if (options.follow_moves)
-    moves = ChooseMovePrograms(layout.move_functions, layout.migrate_args,
-                               layout.migrate_reasons);
-  source->follows_moves_ = !moves.empty() && !source->doors_.followed.empty();
-  source->doors_.programs.insert(moves.begin(), moves.end());
+  const MovePrograms moves =
+      ChooseMovePrograms(layout.move_functions, layout.migrate_args,
+                         layout.migrate_reasons, options.follow_moves);
+  source->follows_moves_ =
+      !moves.programs.empty() && !source->doors_.followed.empty();
+  source->follows_targets_ = source->follows_moves_ && moves.sees_targets;
+  source->doors_.programs.insert(moves.programs.begin(), moves.programs.end());
   programs.rodata->mem_section_at = addresses.At("mem_section");
   programs.rodata->zone_shift = layout.zone_shift;
   programs.rodata->zone_mask = layout.zone_mask;
   programs.rodata->isolate_lru_tells_true = layout.isolate_lru_tells_true;
   programs.rodata->isolate_hugetlb_tells_true =
       layout.isolate_hugetlb_tells_true;
-  programs.rodata->sees_rounds = moves.count("migrate_longterm__fexit") != 0;
+  programs.rodata->sees_rounds = moves.sees_rounds;
   if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
@@ -667,6 +668,7 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
   totals.chunk_bytes = totals.chunks * sizeof(claim_chunk);
   totals.unattached_ns = words_->unattached_ns;
   totals.follows_moves = follows_moves_;
+  totals.follows_targets = follows_targets_;
   totals.moves_lost = programs_->bss->pin_moves_lost;
   totals.moves_missed = RecursionMisses(hooks_, true);
   return absl::OkStatus();

@@ -33,8 +33,8 @@ struct ClaimOptions {
   // Where claims outlive the daemon; an error says why they do not.
   absl::StatusOr<KeptState*> kept = absl::CancelledError("not wanted");
   std::string boot_id;  // of this boot
-  // What long-term calls have to move first, which costs every page that
-  // anybody moves.
+  // What long-term calls have to move first also where that costs every page
+  // that anybody moves.
   bool follow_moves = false;
 };
 
@@ -162,6 +162,7 @@ class PinSource {
   std::map<uint32_t, pin_latency> latencies_told_;
   OwnerErrors errors_told_;
   bool follows_moves_ = false;
+  bool follows_targets_ = false;
   std::map<uint32_t, pin_moved> moves_told_;
   uint64_t moves_read_ = 0;          // pin_moves_ended then
   uint64_t failures_read_ = 0;       // failed calls in all, then

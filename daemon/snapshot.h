@@ -211,9 +211,10 @@ struct PinMoves {
   uint64_t isolated[NR_PIN_MOVES_FROM]{};   // of these
   uint64_t moved[NR_PIN_MOVES_FROM]{};      // of these: they were copied
   uint64_t failed = 0;                      // isolated, and did not move
-  uint64_t no_target = 0;  // times there was no page to move one to
-  uint64_t ns = 0;         // spent in rounds
-  uint64_t calls_ns = 0;   // that these calls took as a whole
+  // Times there was no page to move one to; see ClaimTotals::follows_targets.
+  uint64_t no_target = 0;
+  uint64_t ns = 0;        // spent in rounds
+  uint64_t calls_ns = 0;  // that these calls took as a whole
 
   bool operator==(const PinMoves&) const = default;
 
@@ -394,8 +395,9 @@ struct ClaimTotals {
   int64_t unattached_ns = 0;
   // Whether it is followed what long-term calls have to move.
   bool follows_moves = false;
-  uint64_t moves_lost = 0;    // pages moved that are on nobody's account
-  uint64_t moves_missed = 0;  // times the kernel did not run a hook of these
+  bool follows_targets = false;  // and PinMoves::no_target
+  uint64_t moves_lost = 0;       // pages moved that are on nobody's account
+  uint64_t moves_missed = 0;     // times the kernel did not run a hook of these
 };
 
 // How much of the short-term calls is recorded, to keep within the budget.

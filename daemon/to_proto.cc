@@ -358,6 +358,7 @@ v1::ClaimTotals ToProto(const ClaimTotals& totals) {
   out.set_lost_errors(totals.lost_errors);
   *out.mutable_gap() = TimeUtil::NanosecondsToDuration(totals.unattached_ns);
   out.set_follows_moves(totals.follows_moves);
+  out.set_follows_targets(totals.follows_targets);
   out.set_moves_lost(totals.moves_lost);
   out.set_moves_missed(totals.moves_missed);
   return out;

@@ -191,31 +191,52 @@ TEST(Doors, EveryOneThatIsFollowedCanBeSwitchedOff) {
     EXPECT_THAT(DoorNames(), IsSupersetOf(DoorsOf(kernel).followed)) << kernel;
 }
 
-TEST(Doors, MovesAreFollowedByWhatTheKernelHas) {
-  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru", "folio_isolate_hugetlb",
-                                  "alloc_migration_target"},
-                                 7, {"compaction", "longterm_pin"}),
+TEST(Doors, MovesAreFollowedByIsolationsWhereRoundsAreNotSeen) {
+  const auto choose = [](bool at_any_cost) {
+    return ChooseMovePrograms({"folio_isolate_lru", "folio_isolate_hugetlb",
+                               "bpf_rdonly_cast", "alloc_migration_target"},
+                              7, {"compaction", "longterm_pin"}, at_any_cost);
+  };
+  EXPECT_THAT(choose(true).programs,
               ElementsAre("folio_isolate_hugetlb__fexit", "isolate_lru__fexit",
                           "migration_target__fexit", "pages_moved__7_args"));
-  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru", "isolate_hugetlb",
-                                  "migrate_longterm_unpinnable_folios"},
-                                 8, {"compaction", "longterm_pin"}),
-              ElementsAre("isolate_hugetlb__fexit", "isolate_lru__fexit",
-                          "migrate_longterm__fexit", "pages_moved__8_args"));
+  EXPECT_FALSE(choose(true).sees_rounds);
+  EXPECT_TRUE(choose(true).sees_targets);
+  EXPECT_THAT(choose(false).programs, IsEmpty());
+}
+
+TEST(Doors, MovesAreFollowedByTheirRounds) {
+  const auto choose = [](bool at_any_cost) {
+    return ChooseMovePrograms(
+        {"folio_isolate_lru", "isolate_hugetlb", "alloc_migration_target",
+         "bpf_rdonly_cast", "migrate_longterm_unpinnable_folios"},
+        8, {"compaction", "longterm_pin"}, at_any_cost);
+  };
+  EXPECT_THAT(choose(false).programs,
+              ElementsAre("migrate_longterm__fexit", "migrate_longterm_entry",
+                          "pages_moved__8_args"));
+  EXPECT_TRUE(choose(false).sees_rounds);
+  EXPECT_FALSE(choose(false).sees_targets);
+  EXPECT_THAT(choose(true).programs,
+              ElementsAre("migrate_longterm__fexit", "migrate_longterm_entry",
+                          "migration_target__fexit", "pages_moved__8_args"));
+  EXPECT_TRUE(choose(true).sees_targets);
 }
 
 TEST(Doors, MovesAreNotFollowedWhereThereAreNoneOrTheyAreNotKnown) {
-  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru"}, 7, {"compaction"}),
+  const auto programs = [](const std::set<std::string>& functions, int args,
+                           const std::vector<std::string>& reasons) {
+    return ChooseMovePrograms(functions, args, reasons, true).programs;
+  };
+  EXPECT_THAT(programs({"folio_isolate_lru"}, 7, {"compaction"}), IsEmpty());
+  EXPECT_THAT(programs({"folio_isolate_lru"}, 9, {"longterm_pin"}), IsEmpty());
+  EXPECT_THAT(programs({"alloc_migration_target"}, 7, {"longterm_pin"}),
               IsEmpty());
-  EXPECT_THAT(ChooseMovePrograms({"folio_isolate_lru"}, 9, {"longterm_pin"}),
-              IsEmpty());
-  EXPECT_THAT(
-      ChooseMovePrograms({"alloc_migration_target"}, 7, {"longterm_pin"}),
-      IsEmpty());
 }
 
 TEST(Doors, APinProgramIsNoneThatFollowsMoves) {
   EXPECT_TRUE(IsMoveProgram("isolate_lru__fexit"));
+  EXPECT_TRUE(IsMoveProgram("migrate_longterm_entry"));
   EXPECT_TRUE(IsMoveProgram("pages_moved__8_args"));
   EXPECT_FALSE(IsMoveProgram("pin_user_pages_fast__fexit"));
 }

@@ -1154,12 +1154,14 @@ TEST(ToProto, EveryClaimTotalHasItsField) {
   snapshot.claims->unmeasured_calls = 20;
   snapshot.claims->lost_errors = 21;
   snapshot.claims->follows_moves = true;
+  snapshot.claims->follows_targets = true;
   snapshot.claims->moves_lost = 23;
   snapshot.claims->moves_missed = 24;
   const v1::ClaimTotals claims = ToProto(snapshot).claims();
   const auto* fields = claims.GetDescriptor();
-  ASSERT_EQ(fields->field_count(), 24);
+  ASSERT_EQ(fields->field_count(), 25);
   EXPECT_TRUE(claims.follows_moves());
+  EXPECT_TRUE(claims.follows_targets());
   for (int number = 1; number <= 24; ++number) {
     if (number == v1::ClaimTotals::kGapFieldNumber ||
         number == v1::ClaimTotals::kFollowsMovesFieldNumber)

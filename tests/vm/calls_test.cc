@@ -137,7 +137,7 @@ double MovePages(const std::vector<Sample>& metrics, const std::string& step) {
 
 TEST_F(Calls, TellWhatTheyHadToMoveFirst) {
   const bool moves_pins = MovesLongtermPins();
-  const Daemon daemon({"--pins.follow-moves"});
+  const Daemon daemon(ToFollowMoves());
   const uint64_t moved_before = ReadVmstat("pgmigrate_success");
   const uint64_t failed_before = ReadVmstat("pgmigrate_fail");
   Workload pages({"pin-iouring", "--pages", "23"});
@@ -169,7 +169,6 @@ TEST_F(Calls, TellWhatTheyHadToMoveFirst) {
   EXPECT_EQ(moves.at("calls"), 3);
   EXPECT_EQ(moves.at("rounds"), 3);
   EXPECT_EQ(moves.at("failed_pages"), 1);
-  EXPECT_EQ(moves.at("no_target"), 0);
   const Json from = MovedFrom(moves, "movable");
   EXPECT_EQ(from.at("collected_pages"), moved + 1);
   EXPECT_EQ(from.at("isolated_pages"), moved + 1);

@@ -453,6 +453,13 @@ bool MovesLongtermPins() {
          std::string::npos;
 }
 
+std::vector<std::string> ToFollowMoves() {
+  if (ReadFile("/proc/kallsyms")
+          .find(" migrate_longterm_unpinnable_folios\n") != std::string::npos)
+    return {};
+  return {"--pins.follow-moves"};
+}
+
 namespace {
 
 // Of a file of /proc that has 64 bits a page.

@@ -196,6 +196,10 @@ std::vector<int> ReadNodes();
 // of Linux v5.13, gave migrations a reason of that name.
 bool MovesLongtermPins();
 
+// What the daemon must be started with so that it tells what long-term calls
+// move: nothing where rounds of that have a function of their own.
+std::vector<std::string> ToFollowMoves();
+
 uint64_t ReadVmstat(const std::string& name);
 
 // Where a page of this process stands; it must be there.

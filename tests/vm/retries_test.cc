@@ -76,7 +76,7 @@ class Spread {
 // the last one that it waits for is written out. Who pins one of them for long
 // comes round until it has that page itself, and fails, as it does not move.
 TEST_F(Retries, AreToldWhileTheyLast) {
-  const Daemon daemon({"--pins.follow-moves"});
+  const Daemon daemon(ToFollowMoves());
   const SlowSwap swap;
   Spread spread;
   // The kernel refuses a block with a part of its image in it at once: the
