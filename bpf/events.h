@@ -302,9 +302,6 @@ struct hotplug_attempt {
 };
 ASSERT_LAYOUT(struct hotplug_attempt, 96 + 24 + 64 + 8 * PINWATCH_ASKER_STACK);
 
-/* Leftovers of one round of migration that are noted. */
-#define PINWATCH_LEFT_OVER 64
-
 /* What a page is by its type, which takes the place of the mapcount. */
 enum page_kind {
 	KIND_NONE, /* no type: it has a mapcount */
@@ -675,9 +672,9 @@ struct pin_moving {
 	__u64 stuck_ns;	      /* when */
 	struct pin_moved sum; /* of rounds that have ended */
 	struct {
-		__u64 begin_ns;	 /* 0: none is under way */
-		__u64 stuck_pfn; /* the first */
-		__u64 has_isolated;
+		__u64 begin_ns;	    /* 0: none is under way */
+		__u64 stuck_pfn;    /* the first */
+		__u64 has_isolated; /* where rounds are seen: it is told what moved */
 		__u64 collected[NR_PIN_MOVES_FROM];
 		__u64 isolated[NR_PIN_MOVES_FROM];
 	} round;

@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <linux/ptrace.h>
 
+#include "attempts.h"
 #include "events.h"
 #include "page_facts.h"
 #include "pageblock.h"
@@ -26,30 +27,11 @@ const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 const volatile __u64 block_pages;
 
-/* Attempts under way, by thread: a thread makes one at a time. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, struct hotplug_attempt);
-} hotplug_running SEC(".maps");
-
 /* Attempts that have ended. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } hotplug_ended SEC(".maps");
-
-/*
- * Pages that stood in the way of attempts. The daemon takes them away once it
- * has told of the attempt.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct hotplug_blocker_key);
-	__type(value, struct hotplug_blocker);
-} hotplug_blockers SEC(".maps");
 
 /* How attempts ended, by errno. Exact, whatever becomes of the stories. */
 __u64 hotplug_results[NR_HOTPLUG_OPERATIONS][PINWATCH_MAX_ERRNO];
@@ -116,20 +98,10 @@ static __always_inline int attempt_begins(__u64 *ctx, __u32 operation)
 	return 0;
 }
 
-static __always_inline struct hotplug_attempt *running_attempt(void)
-{
-	__u32 tid;
-
-	if (!hotplug_nr_running)
-		return NULL;
-	tid = (__u32)bpf_get_current_pid_tgid();
-	return bpf_map_lookup_elem(&hotplug_running, &tid);
-}
-
 /* An attempt of this thread to take a block offline. */
 static __always_inline struct hotplug_attempt *running_offline(void)
 {
-	struct hotplug_attempt *attempt = running_attempt();
+	struct hotplug_attempt *attempt = hotplug_nr_running ? running_attempt() : NULL;
 
 	return attempt && attempt->operation == HOTPLUG_OFFLINE ? attempt : NULL;
 }
@@ -197,35 +169,6 @@ SEC("?fexit/memory_subsys_online")
 int online__fexit_exit(__u64 *ctx)
 {
 	return attempt_ends((__s32)ctx[1], HOTPLUG_ONLINE);
-}
-
-/* A round of migration within an attempt, which the same thread makes. */
-static __always_inline int count_round(const __u64 *ctx, __u32 reason)
-{
-	struct hotplug_attempt *attempt;
-
-	if (reason != bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
-		return 0;
-	attempt = running_attempt();
-	if (!attempt)
-		return 0;
-	attempt->migrate_calls++;
-	attempt->succeeded_pages += ctx[0];
-	attempt->failed_pages += ctx[1];
-	return 0;
-}
-
-SEC("?tp_btf/mm_migrate_pages")
-int round__tp_btf_7_args(__u64 *ctx)
-{
-	return count_round(ctx, ctx[6]);
-}
-
-/* From Linux v6.12 on splits of large folios come before mode and reason. */
-SEC("?tp_btf/mm_migrate_pages")
-int round__tp_btf_8_args(__u64 *ctx)
-{
-	return count_round(ctx, ctx[7]);
 }
 
 #define ENOMEM 12
@@ -299,70 +242,12 @@ int step__dissolve_hugetlb_folios(__u64 *ctx)
 	return dissolving();
 }
 
-/* Blockers. */
+/* Blockers but those that migrate.bpf.c meets. */
 
 /*
- * Notes that the page stood in the way. Not static, so that the verifier goes
- * through it once and not for every turn of the loop that calls it.
- */
-__noinline int note_blocker(__u64 begin_ns, __u64 pfn, __u32 step, __u32 no_target)
-{
-	struct hotplug_blocker_key key = {.begin_ns = begin_ns, .pfn = pfn};
-	struct hotplug_blocker *known = bpf_map_lookup_elem(&hotplug_blockers, &key);
-	struct hotplug_blocker fresh = {.times_met = 1, .step = step, .no_target = no_target};
-
-	fresh.first_ns = fresh.last_ns = bpf_ktime_get_ns();
-	if (!read_page_facts(pfn, &fresh.page))
-		return -1;
-	if (known) {
-		fresh.first_ns = known->first_ns;
-		fresh.times_met = known->times_met + 1;
-		*known = fresh;
-		return 0;
-	}
-	return bpf_map_update_elem(&hotplug_blockers, &key, &fresh, BPF_NOEXIST) ? -1 : 1;
-}
-
-static __always_inline void meet(struct hotplug_attempt *attempt, __u64 page, __u32 step,
-				 __u32 no_target)
-{
-	if (note_blocker(attempt->begin_ns, pfn_of(page), step, no_target) < 0)
-		attempt->blockers_lost++;
-}
-
-/* What did not move is put back, by the thread that tried. */
-SEC("?fentry/putback_movable_pages")
-int blockers__left_over(__u64 *ctx)
-{
-	struct hotplug_attempt *attempt = running_offline();
-	__u64 head = 0, at = 0;
-	__u32 no_target;
-	int i;
-
-	if (!attempt)
-		return 0;
-	/* Of this round; the end of the next may be missed. */
-	no_target = attempt->no_target;
-	attempt->no_target = 0;
-	bpf_probe_read_kernel(&head, sizeof(head), ctx);
-	bpf_probe_read_kernel(&at, sizeof(at), (void *)head);
-	for (i = 0; i < PINWATCH_LEFT_OVER; i++) {
-		if (!at || at == head)
-			return 0;
-		meet(attempt, at - bpf_core_field_offset(struct page, lru), HOTPLUG_MIGRATING,
-		     no_target);
-		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at))
-			return 0;
-	}
-	if (at != head)
-		attempt->blockers_lost++;
-	return 0;
-}
-
-/*
- * The kernel prints the page that cannot be isolated. While pages are migrated
- * it also prints those that the loop above has noted, whose reason begins with
- * another letter: "unmovable page", "isolation failed", "migration failure".
+ * The kernel prints the page that cannot be isolated. It also prints those that
+ * were not migrated, with a reason that begins with another letter: "unmovable
+ * page", "isolation failed", "migration failure".
  */
 SEC("?fentry/dump_page")
 int blockers__dumped(__u64 *ctx)
@@ -376,10 +261,11 @@ int blockers__dumped(__u64 *ctx)
 	bpf_probe_read_kernel(&page, sizeof(page), ctx);
 	bpf_probe_read_kernel(&reason, sizeof(reason), ctx + 1);
 	bpf_probe_read_kernel(&first, sizeof(first), (void *)reason);
-	if (first != 'm') {
-		attempt->pages_named++;
-		meet(attempt, page, attempt->step, 0);
-	}
+	if (first == 'm')
+		return 0;
+	attempt->pages_named++;
+	if (note_blocker(attempt->begin_ns, pfn_of(page), attempt->step, 0) < 0)
+		attempt->blockers_lost++;
 	return 0;
 }
 

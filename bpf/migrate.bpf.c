@@ -9,10 +9,13 @@
 #include <bpf/bpf_helpers.h>
 #include <linux/ptrace.h>
 
+#include "attempts.h"
+#include "direct.h"
 #include "events.h"
 #include "latency.h"
 #include "page_facts.h"
 #include "page_stays.h"
+#include "pin_moving.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -52,6 +55,12 @@ const volatile __u32 nid_shift = 54;
 const volatile __u32 zone_shift = 51;
 const volatile __u32 zone_mask = 7;
 
+/* The same: whether pin_moving is that of pin.bpf.c. */
+const volatile __u32 tells_pins;
+
+/* Pages that moved for long-term calls which are not in pin_moving. */
+__u64 migrate_pins_lost;
+
 __u64 migrate_listed_second; /* the second in which so many were listed */
 __u64 migrate_listed;
 __u64 migrate_unlisted; /* times a page was met and not listed */
@@ -86,22 +95,17 @@ static __always_inline int call_begins(__u64 from, __u64 first)
 SEC("?fentry/migrate_pages")
 int begin__fentry(__u64 *ctx)
 {
-	__u64 from = 0, first = 0;
-
 	/* Read as a number: the verifier lets nobody calculate with a typed pointer. */
-	bpf_probe_read_kernel(&from, sizeof(from), ctx);
-	bpf_probe_read_kernel(&first, sizeof(first), (void *)from);
-	return call_begins(from, first);
+	const __u64 from = read_number((__u64)ctx);
+
+	return call_begins(from, read_number(from));
 }
 
 /* A function with more than six arguments takes no fentry before Linux v6.6. */
 SEC("?kprobe/migrate_pages")
 int begin__kprobe(struct pt_regs *ctx)
 {
-	__u64 first = 0;
-
-	bpf_probe_read_kernel(&first, sizeof(first), (void *)ctx->rdi);
-	return call_begins(ctx->rdi, first);
+	return call_begins(ctx->rdi, read_number(ctx->rdi));
 }
 
 /* Its begin, which nobody finds again; false where it was not seen. */
@@ -150,11 +154,11 @@ static __always_inline __u32 place_of_first(const struct migrate_begin *begin)
 	const __u64 page = begin->first - bpf_core_field_offset(struct page, lru);
 	__u64 flags;
 
-	/* The flags are what a struct page begins with. */
-	if (!begin->first || begin->first == begin->from ||
-	    bpf_probe_read_kernel(&flags, sizeof(flags), (void *)page))
+	if (!begin->first || begin->first == begin->from)
 		return PINWATCH_MIGRATE_PLACES;
-	if (flags >> nid_shift >= PINWATCH_MIGRATE_NODES)
+	/* The flags are what a struct page begins with; none are set where it cannot be read. */
+	flags = read_number(page);
+	if (!flags || flags >> nid_shift >= PINWATCH_MIGRATE_NODES)
 		return PINWATCH_MIGRATE_PLACES;
 	return (flags >> nid_shift) * PINWATCH_MIGRATE_ZONES + (flags >> zone_shift & zone_mask);
 }
@@ -307,16 +311,22 @@ __noinline int note_failure(__u64 page_at, __u32 place, __u64 room, __u64 now)
  * Those that failed stand first; after an abort those follow that were not tried.
  * Linux v5.10 has put back itself the pages that it takes to never move.
  */
-static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place, __u64 now)
+static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place, __u64 now,
+				      struct hotplug_attempt *attempt)
 {
-	__u64 done = 0, at = from;
+	__u64 done = 0, at = from, page;
 	int i, nr_pages;
 
 	for (i = 0; i < PINWATCH_MIGRATE_WALK && done < failed; i++) {
-		if (bpf_probe_read_kernel(&at, sizeof(at), (void *)at) || at == from)
+		at = read_number(at);
+		if (!at || at == from)
 			break;
-		nr_pages = note_failure(at - bpf_core_field_offset(struct page, lru), place,
-					failed - done, now);
+		page = at - bpf_core_field_offset(struct page, lru);
+		/* Whether there was memory to move to is told after this: of the round before. */
+		if (attempt && note_blocker(attempt->begin_ns, pfn_of(page), HOTPLUG_MIGRATING,
+					    attempt->no_target) < 0)
+			attempt->blockers_lost++;
+		nr_pages = note_failure(page, place, failed - done, now);
 		if (nr_pages <= 0)
 			break;
 		done += nr_pages;
@@ -324,15 +334,48 @@ static __always_inline __u64 classify(__u64 from, __u64 failed, __u32 place, __u
 	return done;
 }
 
+/* A round of an attempt to take a block offline, which the same thread makes. */
+static __always_inline struct hotplug_attempt *count_round(const __u64 *ctx)
+{
+	struct hotplug_attempt *attempt = running_attempt();
+
+	if (!attempt)
+		return NULL;
+	attempt->migrate_calls++;
+	attempt->succeeded_pages += ctx[0];
+	attempt->failed_pages += ctx[1];
+	return attempt;
+}
+
+/* A round of a long-term call. */
+static __always_inline void tell_pins(const __u64 *ctx)
+{
+	const __u64 task = bpf_get_current_task();
+	struct pin_moving *moving = bpf_map_lookup_elem(&pin_moving, &task);
+
+	/* One without a round is of a call whose end was not seen. */
+	if (!moving || !moving->round.begin_ns) {
+		__sync_fetch_and_add(&migrate_pins_lost, ctx[0]);
+		return;
+	}
+	note_moved(moving, ctx[0], ctx[1]);
+	moving->round.has_isolated = 1;
+}
+
 static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 mode, __u32 reason)
 {
 	__u32 place = place_of(mode, reason);
 	__u64 failed = ctx[1], done = 0, now = bpf_ktime_get_ns(), ns;
+	struct hotplug_attempt *attempt = NULL;
 	struct migrate_details *details;
 	struct migrate_begin begin;
 	__u32 key = place / PINWATCH_MAX_MIGRATE_MODES;
 	bool seen = take_begin(&begin);
 
+	if (reason == bpf_core_enum_value(enum migrate_reason, MR_MEMORY_HOTPLUG))
+		attempt = count_round(ctx);
+	else if (tells_pins && reason == bpf_core_enum_value(enum migrate_reason, MR_LONGTERM_PIN))
+		tell_pins(ctx);
 	count_call(ctx, large_split, place);
 	count_place(ctx, seen ? place_of_first(&begin) : PINWATCH_MIGRATE_PLACES);
 	details = bpf_map_lookup_elem(&migrate_details, &key);
@@ -354,9 +397,12 @@ static __always_inline int call_ends(const __u64 *ctx, __u64 large_split, __u32 
 	if (!failed)
 		return 0;
 	if (seen)
-		done = classify(begin.from, failed, place, now);
-	if (done < failed)
+		done = classify(begin.from, failed, place, now, attempt);
+	if (done < failed) {
 		__sync_fetch_and_add(&details->unclassified, failed - done);
+		if (attempt)
+			attempt->blockers_lost++;
+	}
 	return 0;
 }
 

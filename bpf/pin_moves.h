@@ -7,7 +7,9 @@
 #ifndef PINWATCH_PIN_MOVES_H
 #define PINWATCH_PIN_MOVES_H
 
+#include "direct.h"
 #include "pageblock.h"
+#include "pin_moving.h"
 
 #define MOST_LOOPS (1 << 23) /* that bpf_loop() takes */
 
@@ -22,15 +24,6 @@ const volatile __u32 isolate_hugetlb_tells_true;
  * they are not, each isolation is followed and rounds are derived.
  */
 const volatile __u32 sees_rounds;
-
-/* Calls that have something to move, by task; most of the time none. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PINWATCH_PIN_BEGINS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64);
-	__type(value, struct pin_moving);
-} pin_moving SEC(".maps");
 
 /* By owner's index: those whose calls had something to move. */
 struct {
@@ -224,19 +217,6 @@ int migration_target__fexit(__u64 *ctx)
 	return 0;
 }
 
-/* From Linux v6.2 on. Called only by programs that the daemon loads where it is. */
-extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
-
-/* The number that stands at an address of the kernel's, by one load; 0 where there is none. */
-static __always_inline __u64 number_at(__u64 address)
-{
-	/* The first of whose fields is a number. */
-	const struct mem_section *number =
-		bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct mem_section));
-
-	return number->section_mem_map;
-}
-
 /* Goes through what a call has pinned, beside the list of what has been isolated of it. */
 struct pinned_walk {
 	struct pin_moving *moving;
@@ -326,20 +306,35 @@ int migrate_longterm_entry(__u64 *ctx)
 	struct pin_begin *begin = call_of(task);
 	struct pin_moving *moving = begin ? moving_of(begin, task) : 0;
 	struct pinned_walk walk = {.moving = moving, .block = -1UL};
-	__u64 pinned = 0, nr_entries;
+	__u64 pinned, nr_entries;
 
-	/* As numbers: the verifier lets nobody calculate with a typed pointer. */
-	if (!moving || bpf_probe_read_kernel(&walk.list, sizeof(walk.list), ctx) ||
-	    bpf_probe_read_kernel(&pinned, sizeof(pinned), ctx + 1))
+	if (!moving)
 		return 0;
 	drop_round(moving);
 	begin_round(moving);
+	/* As numbers: the verifier lets nobody calculate with a typed pointer. */
+	walk.list = number_at((__u64)ctx);
+	pinned = number_at((__u64)(ctx + 1));
 	walk.next = number_at(walk.list);
 	step_list(&walk);
 	walk.entries = number_at(pinned + bpf_core_field_offset(struct pages_or_folios, entries));
 	nr_entries = number_at(pinned + bpf_core_field_offset(struct pages_or_folios, nr_entries));
 	bpf_loop(nr_entries < MOST_LOOPS ? nr_entries : MOST_LOOPS, walk_pinned, &walk, 0);
 	return 0;
+}
+
+#define EAGAIN 11
+
+/* migrate.bpf.c was not there to tell. That all have moved the result says. */
+static __always_inline void infer_moved(struct pin_moving *moving, __s32 result)
+{
+#pragma clang loop unroll(full)
+	for (__u32 from = 0; from < NR_PIN_MOVES_FROM; from++) {
+		if (result == -EAGAIN)
+			moving->sum.moved[from] += moving->round.isolated[from];
+		else
+			__sync_fetch_and_add(&pin_moves_lost, moving->round.isolated[from]);
+	}
 }
 
 /* The same returns. */
@@ -350,49 +345,21 @@ int migrate_longterm__fexit(__u64 *ctx)
 	struct pin_begin *begin = call_of(task);
 	struct pin_moving *moving = begin ? known_moving(begin, task) : 0;
 
-	if (moving)
-		end_round(moving);
+	if (!moving)
+		return 0;
+	if (!moving->round.has_isolated)
+		infer_moved(moving, (__s32)ctx[2]);
+	end_round(moving);
 	return 0;
-}
-
-static __always_inline void note_moved(struct pin_moving *moving, __u64 moved, __u64 failed)
-{
-	__u32 froms = 0, only = PIN_MOVES_FROM_OTHER;
-
-	moving->sum.failed += failed;
-#pragma clang loop unroll(full)
-	for (__u32 from = 0; from < NR_PIN_MOVES_FROM; from++) {
-		if (moving->round.isolated[from]) {
-			froms++;
-			only = from;
-		}
-	}
-	if (froms > 1 && !failed) {
-#pragma clang loop unroll(full)
-		for (__u32 from = 0; from < NR_PIN_MOVES_FROM; from++)
-			moving->sum.moved[from] += moving->round.isolated[from];
-		return;
-	}
-	/* Which of several it was that stayed is not told. */
-	if (froms > 1)
-		only = PIN_MOVES_FROM_OTHER;
-	barrier_var(only);
-	if (only < NR_PIN_MOVES_FROM)
-		moving->sum.moved[only] += moved;
 }
 
 static __always_inline int migrated(const __u64 *ctx, __u32 reason)
 {
 	const bool ours = reason == bpf_core_enum_value(enum migrate_reason, MR_LONGTERM_PIN);
-	struct pin_moving *moving;
-	struct pin_begin *begin;
-	__u64 task;
+	const __u64 task = bpf_get_current_task();
+	struct pin_begin *begin = call_of(task);
+	struct pin_moving *moving = begin ? known_moving(begin, task) : 0;
 
-	if (sees_rounds && !ours)
-		return 0;
-	task = bpf_get_current_task();
-	begin = call_of(task);
-	moving = begin ? known_moving(begin, task) : 0;
 	if (!moving) {
 		if (ours)
 			__sync_fetch_and_add(&pin_moves_lost, ctx[0]);
@@ -404,8 +371,7 @@ static __always_inline int migrated(const __u64 *ctx, __u32 reason)
 		return 0;
 	}
 	note_moved(moving, ctx[0], ctx[1]);
-	if (!sees_rounds)
-		end_round(moving);
+	end_round(moving);
 	return 0;
 }
 

@@ -114,10 +114,6 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
     source->memmap_ = std::make_unique<MemmapSource>(addresses);
     census = source->OpenCensus(*layout, addresses);
     if (census.ok()) census = source->CheckLayout(zoneinfo);
-    auto migrate =
-        MigrationSource::Open(*layout, addresses, zoneinfo.zone_names);
-    migrations = migrate.status();
-    if (migrate.ok()) source->migrations_ = *std::move(migrate);
     auto opened = HotplugSource::Open(*layout, addresses, zoneinfo.zone_names,
                                       blocks.block_size_bytes);
     hotplug = opened.status();
@@ -138,6 +134,11 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
                  : absl::FailedPreconditionError(
                        absl::StrCat("claims are of no use without the census: ",
                                     census.message()));
+    // After those whose tables it shares.
+    auto migrate = MigrationSource::Open(
+        *layout, addresses, zoneinfo.zone_names, source->TablesToShare());
+    migrations = migrate.status();
+    if (migrate.ok()) source->migrations_ = *std::move(migrate);
   }
   if (!census.ok()) source->census_.reset();
 
@@ -158,7 +159,16 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
       MakeFact("node_counters",
                "nr_foll_pin_*, every CPU's pending difference added", census),
   };
-  if (hotplug.ok()) source->facts_[2].reason = source->hotplug_->lacks();
+  if (hotplug.ok()) {
+    std::vector<std::string> lacks;
+    if (!source->hotplug_->lacks().empty())
+      lacks.push_back(source->hotplug_->lacks());
+    if (!source->migrations_ || !source->migrations_->tells_others())
+      lacks.push_back(
+          "pages that attempts move or that do not move are not told: see the "
+          "fact migrations");
+    source->facts_[2].reason = absl::StrJoin(lacks, "; ");
+  }
   if (migrations.ok()) source->facts_[3].reason = source->migrations_->lacks();
   if (claims.ok() && !source->pins_->doors_not_followed().empty())
     source->facts_[1].reason =
@@ -188,6 +198,16 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
                  .by_choice = true});
   source->facts_.push_back(source->KeptClaimsFact(claim_options, claims));
   return source;
+}
+
+MigrationSource::SharedTables BpfSource::TablesToShare() const {
+  MigrationSource::SharedTables tables;
+  if (hotplug_) {
+    tables.attempts = hotplug_->running_fd();
+    tables.blockers = hotplug_->blockers_fd();
+  }
+  if (pins_) tables.moving = pins_->moving_fd();
+  return tables;
 }
 
 // Whether claims outlive the daemon.
@@ -356,7 +376,10 @@ absl::StatusOr<std::vector<page_facts>> BpfSource::ReadPages(
 absl::StatusOr<ClaimReading> BpfSource::ReadClaims(Timestamp now) {
   if (!pins_) return absl::UnavailableError("claims are not observable");
   pins_->DrainNews();
-  return pins_->Read(now);
+  absl::StatusOr<ClaimReading> reading = pins_->Read(now);
+  if (reading.ok() && migrations_)
+    reading->totals.moves_lost += migrations_->pins_lost();
+  return reading;
 }
 
 void BpfSource::ForgetClaimsOutside(

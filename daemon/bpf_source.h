@@ -75,6 +75,7 @@ class BpfSource : public Source {
  private:
   BpfSource() = default;
 
+  MigrationSource::SharedTables TablesToShare() const;
   absl::Status OpenCensus(const KernelLayout& layout,
                           const KernelAddresses& addresses);
   absl::Status OpenClaims(const KernelLayout& layout,

@@ -160,11 +160,11 @@ MovePrograms ChooseMovePrograms(const std::set<std::string>& functions,
   } else if (at_any_cost && has(kIsolationPrograms[0].function)) {
     for (const MoveProgram& one : kIsolationPrograms)
       if (has(one.function)) chosen.programs.emplace(one.program);
+    chosen.programs.insert(migrate_args == 7 ? "pages_moved__7_args"
+                                             : "pages_moved__8_args");
   } else {
     return chosen;
   }
-  chosen.programs.insert(migrate_args == 7 ? "pages_moved__7_args"
-                                           : "pages_moved__8_args");
   chosen.sees_targets = at_any_cost && has(kTargetProgram.function);
   if (chosen.sees_targets) chosen.programs.emplace(kTargetProgram.program);
   return chosen;

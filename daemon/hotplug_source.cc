@@ -103,10 +103,6 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
     bpf_program__set_autoload(program, true);
   bpf_program__set_autoload(progs.round__kretprobe, true);
   bpf_program__set_autoattach(progs.round__kretprobe, false);
-  if (layout.migrate_args == 7)
-    bpf_program__set_autoload(progs.round__tp_btf_7_args, true);
-  if (layout.migrate_args == 8)
-    bpf_program__set_autoload(progs.round__tp_btf_8_args, true);
 
   // What tells how far an attempt comes and what stops it; each by itself.
   std::vector<std::string> missing;
@@ -133,7 +129,6 @@ absl::StatusOr<std::unique_ptr<HotplugSource>> HotplugSource::Open(
   // Where no address is known a page has no number.
   if (const absl::Status known = addresses.Require({"vmemmap_base"});
       known.ok()) {
-    require("putback_movable_pages", {progs.blockers__left_over});
     require("dump_page", {progs.blockers__dumped});
     bpf_program__set_autoload(progs.blockers__not_free, true);
   } else {
@@ -184,6 +179,14 @@ void HotplugSource::Detach() {
   while (!bpf_map__get_next_key(running, nullptr, &tid, sizeof(tid)))
     if (bpf_map__delete_elem(running, &tid, sizeof(tid), 0)) break;
   programs_->bss->hotplug_nr_running = 0;
+}
+
+int HotplugSource::running_fd() const {
+  return bpf_map__fd(programs_->maps.hotplug_running);
+}
+
+int HotplugSource::blockers_fd() const {
+  return bpf_map__fd(programs_->maps.hotplug_blockers);
 }
 
 int HotplugSource::ring_fd() const {

@@ -44,6 +44,11 @@ class HotplugSource {
   void Detach();
   int Attach();
 
+  // The tables of attempts under way and of pages in their way, in which
+  // MigrationSource notes what rounds of migration come to.
+  int running_fd() const;
+  int blockers_fd() const;
+
   // Readable when an attempt has ended.
   int ring_fd() const;
 

@@ -48,7 +48,7 @@ void MigrationSource::Destroy(migrate_bpf* programs) {
 
 absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
     const KernelLayout& layout, const KernelAddresses& addresses,
-    std::vector<std::string> zones) {
+    std::vector<std::string> zones, const SharedTables& tables) {
   auto source = std::unique_ptr<MigrationSource>(new MigrationSource);
   source->reasons_ = layout.migrate_reasons;
   source->modes_ = layout.migrate_modes;
@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
     source->lacks_ = absl::StrCat(
         "how long it takes and why pages do not move: ", reads.message());
   programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
+  programs->rodata->has_rdonly_cast = layout.has_rdonly_cast;
   programs->rodata->nid_shift = layout.nid_shift;
   programs->rodata->zone_shift = layout.zone_shift;
   programs->rodata->zone_mask = layout.zone_mask;
@@ -85,11 +86,26 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
     bpf_program__set_autoload(entry, source->tells_details_);
     bpf_program__set_autoattach(entry, false);
   }
+  if (absl::Status status = source->Share(tables); !status.ok()) return status;
   if (const int error = migrate_bpf__load(programs))
     return absl::ErrnoToStatus(-error, "the kernel refuses the programs");
   if (const int error = source->Attach())
     return absl::ErrnoToStatus(-error, "attach to mm_migrate_pages");
   return source;
+}
+
+absl::Status MigrationSource::Share(const SharedTables& tables) {
+  const auto& maps = programs_->maps;
+  for (const auto& [map, fd] :
+       {std::pair(maps.hotplug_running, tables.attempts),
+        std::pair(maps.hotplug_blockers, tables.blockers),
+        std::pair(maps.pin_moving, tables.moving)})
+    if (fd >= 0)
+      if (const int error = bpf_map__reuse_fd(map, fd))
+        return absl::ErrnoToStatus(
+            -error, absl::StrCat("share the table ", bpf_map__name(map)));
+  programs_->rodata->tells_pins = tables.moving >= 0;
+  return absl::OkStatus();
 }
 
 // By whichever of the two programs the kernel takes: one that has to follow
@@ -119,6 +135,10 @@ int MigrationSource::Attach() {
 void MigrationSource::Detach() {
   migrate_bpf__detach(programs_.get());
   std::ranges::fill(programs_->bss->migrate_begins, migrate_begin{});
+}
+
+uint64_t MigrationSource::pins_lost() const {
+  return programs_->bss->migrate_pins_lost;
 }
 
 std::string MigrationSource::ReasonName(uint32_t reason) const {

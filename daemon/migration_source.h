@@ -24,11 +24,19 @@ namespace pinwatch {
 // For one thread.
 class MigrationSource {
  public:
+  // Tables of other programs, by file descriptor, in which it is noted what
+  // migrations that are of interest there come to; -1: none.
+  struct SharedTables {
+    int attempts = -1;  // HotplugSource::running_fd
+    int blockers = -1;  // HotplugSource::blockers_fd
+    int moving = -1;    // PinSource::moving_fd
+  };
+
   // `zones` are the kernel's words for zones, by number. FailedPrecondition
   // where this kernel lets nothing of it be counted.
   static absl::StatusOr<std::unique_ptr<MigrationSource>> Open(
       const KernelLayout& layout, const KernelAddresses& addresses,
-      std::vector<std::string> zones);
+      std::vector<std::string> zones, const SharedTables& tables);
   ~MigrationSource();
 
   // What the fact "migrations" lacks on this kernel; empty: nothing.
@@ -36,6 +44,12 @@ class MigrationSource {
 
   // See Source::ReadMigrations.
   absl::StatusOr<MigrationReading> Read(Timestamp now);
+
+  // Whether SharedTables are told what migrations come to.
+  bool tells_others() const { return tells_details_ && lacks_.empty(); }
+
+  // Pages moved for long-term calls that SharedTables::moving does not have.
+  uint64_t pins_lost() const;
 
   // Takes the programs off, and puts them there again: 0 or -errno.
   void Detach();
@@ -46,6 +60,7 @@ class MigrationSource {
 
   static void Destroy(migrate_bpf* programs);
 
+  absl::Status Share(const SharedTables& tables);
   int AttachEntry();
   std::string ReasonName(uint32_t reason) const;
   std::string ModeName(uint32_t mode) const;

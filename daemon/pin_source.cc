@@ -214,6 +214,7 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
                          layout.migrate_reasons, options.follow_moves);
   source->follows_moves_ =
       !moves.programs.empty() && !source->doors_.followed.empty();
+  source->sees_rounds_ = moves.sees_rounds;
   source->follows_targets_ = source->follows_moves_ && moves.sees_targets;
   source->doors_.programs.insert(moves.programs.begin(), moves.programs.end());
   programs.rodata->mem_section_at = addresses.At("mem_section");
@@ -223,6 +224,7 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->isolate_hugetlb_tells_true =
       layout.isolate_hugetlb_tells_true;
   programs.rodata->sees_rounds = moves.sees_rounds;
+  programs.rodata->has_rdonly_cast = layout.has_rdonly_cast;
   if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
@@ -576,6 +578,10 @@ absl::Status PinSource::AddChunks(const std::vector<uint64_t>& sections) {
     if (bpf_map_update_elem(map, &keys[i], &fds[i], BPF_ANY))
       status.Update(absl::ErrnoToStatus(errno, "hand out a table of claims"));
   return status;
+}
+
+int PinSource::moving_fd() const {
+  return sees_rounds_ ? bpf_map__fd(programs_->maps.pin_moving) : -1;
 }
 
 int PinSource::ring_fd() const { return ring_buffer__epoll_fd(ring_.get()); }

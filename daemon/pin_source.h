@@ -83,6 +83,10 @@ class PinSource {
   void DeleteDeadRuns();
 
   ClaimTable& table() { return table_; }
+  // The table of calls under way that move something, in which MigrationSource
+  // notes what has moved; -1: it is not to.
+  int moving_fd() const;
+
   int ring_fd() const;
   // Readable as long as there are new owners in it.
   void DrainNews();
@@ -163,6 +167,7 @@ class PinSource {
   OwnerErrors errors_told_;
   bool follows_moves_ = false;
   bool follows_targets_ = false;
+  bool sees_rounds_ = false;  // of moving
   std::map<uint32_t, pin_moved> moves_told_;
   uint64_t moves_read_ = 0;          // pin_moves_ended then
   uint64_t failures_read_ = 0;       // failed calls in all, then

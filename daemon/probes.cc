@@ -109,6 +109,7 @@ void ReadMoveFunctions(const btf* types, KernelLayout& layout) {
   for (const std::string& name : MoveFunctions())
     if (btf__find_by_name_kind(types, name.c_str(), BTF_KIND_FUNC) >= 0)
       layout.move_functions.insert(name);
+  layout.has_rdonly_cast = layout.move_functions.count("bpf_rdonly_cast") != 0;
   layout.isolate_lru_tells_true = ReturnsBool(types, "folio_isolate_lru");
   layout.isolate_hugetlb_tells_true =
       ReturnsBool(types, "isolate_hugetlb") ||
@@ -129,7 +130,7 @@ std::map<std::string, uint32_t> ReadHotplugFunctions(const btf* types) {
        {"alloc_contig_frozen_range_noprof", "alloc_contig_range",
         "alloc_contig_range_noprof", "dissolve_free_huge_pages",
         "dissolve_free_hugetlb_folios", "dump_page", "memory_notify",
-        "offline_pages", "putback_movable_pages", "start_isolate_page_range"}) {
+        "offline_pages", "start_isolate_page_range"}) {
     const int id = btf__find_by_name_kind(types, name, BTF_KIND_FUNC);
     if (id < 0) continue;
     functions[name] =

@@ -35,6 +35,7 @@ struct KernelLayout {
   std::set<std::string> move_functions;
   bool isolate_lru_tells_true = false;
   bool isolate_hugetlb_tells_true = false;
+  bool has_rdonly_cast = false;
   bool has_get_user_pages_fast = false;  // of the form that is followed
   // Those that hotplug programs can be attached to, and how many parameters
   // each has.
