@@ -407,7 +407,9 @@ TEST_F(Scores, VerdictsProveTrue) {
   for (int i = 0; i < kNrOutcomes; ++i)
     EXPECT_GE(tally.foreseen[i], 0.95 * static_cast<double>(tally.outcomes[i]))
         << kOutcomeNames[i];
-  EXPECT_GT(tally.folios, 0u);
+  // What kept an attempt that stayed is told of; a dozen may all have been
+  // refused at once, for the kernel's image lies in many blocks.
+  EXPECT_EQ(tally.folios > 0, tally.outcomes[kStayed] > 0);
   EXPECT_GE(tally.class_right, 0.99 * static_cast<double>(tally.folios));
   EXPECT_EQ(tally.holder_wrong, 0u);
 }
