@@ -33,6 +33,14 @@ __u64 contig_unmeasured;		      /* their begin was not seen */
 struct contig_attempt contig_recent[PINWATCH_CONTIG_RECENT];
 __u64 contig_ended;
 
+/* By area. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PINWATCH_CMA_AREAS);
+	__type(key, struct cma_name);
+	__type(value, struct cma_area);
+} cma_areas SEC(".maps");
+
 static __always_inline struct contig_attempt *running_attempt(void)
 {
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
@@ -145,5 +153,47 @@ int blocker__not_free(__u64 *ctx)
 	attempt->blocker_pfn = ctx[2];
 	attempt->blocker_why = found.why;
 	attempt->has_blocker = 1;
+	return 0;
+}
+
+static __always_inline struct cma_area *area_of(__u64 name)
+{
+	struct cma_name key = {};
+	struct cma_area none = {}, *area;
+
+	bpf_probe_read_kernel_str(key.name, sizeof(key.name), (void *)name);
+	area = bpf_map_lookup_elem(&cma_areas, &key);
+	if (area)
+		return area;
+	bpf_map_update_elem(&cma_areas, &key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&cma_areas, &key);
+}
+
+/* name, pfn, page, count, align, errorno */
+SEC("?tp_btf/cma_alloc_finish")
+int cma__finish(__u64 *ctx)
+{
+	struct cma_area *area = area_of(ctx[0]);
+
+	if (!area)
+		return 0;
+	if ((__s32)ctx[5]) {
+		__sync_fetch_and_add(&area->failed, 1);
+		__sync_fetch_and_add(&area->failed_pages, ctx[3]);
+	} else {
+		__sync_fetch_and_add(&area->succeeded, 1);
+		__sync_fetch_and_add(&area->succeeded_pages, ctx[3]);
+	}
+	return 0;
+}
+
+/* name, pfn, page, count, align: the kernel goes on to the next place */
+SEC("?tp_btf/cma_alloc_busy_retry")
+int cma__busy(__u64 *ctx)
+{
+	struct cma_area *area = area_of(ctx[0]);
+
+	if (area)
+		__sync_fetch_and_add(&area->busy, 1);
 	return 0;
 }

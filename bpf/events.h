@@ -636,6 +636,24 @@ struct pin_begin {
 ASSERT_LAYOUT(struct pin_begin, 48);
 #define PINWATCH_PIN_BEGINS 1024
 
+/* Allocations of one area of the contiguous memory allocator. */
+struct cma_area {
+	__u64 succeeded;
+	__u64 succeeded_pages;
+	__u64 failed;
+	__u64 failed_pages;
+	__u64 busy; /* places that were tried and could not be had */
+};
+ASSERT_LAYOUT(struct cma_area, 40);
+
+#define PINWATCH_CMA_NAME 64
+struct cma_name {
+	char name[PINWATCH_CMA_NAME]; /* zeroes follow it */
+};
+
+/* More than a kernel is built for. */
+#define PINWATCH_CMA_AREAS 256
+
 /* Where a page lay that no long-term pin may keep. */
 enum pin_moves_from {
 	PIN_MOVES_FROM_MOVABLE, /* ZONE_MOVABLE */

@@ -151,6 +151,21 @@ void AddHighOrder(const v1::ListMigrationsResponse& migrations,
                           "IN ONE PIECE, since boot", "HAD", "FAILED", rows);
 }
 
+void AddCma(const v1::ListMigrationsResponse& migrations, std::string& text) {
+  std::string rows;
+  for (const v1::CmaArea& area : migrations.contig_ranges().cma())
+    if (area.succeeded() || area.failed())
+      absl::StrAppendFormat(
+          &rows, "%-17s %11s %11s %11s %11s %11s\n",
+          Fit(area.name(), kReasonWidth), Count(area.succeeded()),
+          ShortCount(area.succeeded_pages()), Count(area.failed()),
+          ShortCount(area.failed_pages()), Count(area.busy()));
+  if (!rows.empty())
+    absl::StrAppendFormat(&text, "\n%-17s %11s %11s %11s %11s %11s\n%s",
+                          "CMA AREA", "HAD", "PAGES", "FAILED", "PAGES", "BUSY",
+                          rows);
+}
+
 // "1 ok, 7 EBUSY", and the last ones that failed.
 void AddRanges(const v1::ListMigrationsResponse& migrations, absl::Time now,
                std::string& text) {
@@ -233,6 +248,7 @@ std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
   AddReasons(migrations, text);
   AddPlaces(migrations, text);
   AddHighOrder(migrations, text);
+  AddCma(migrations, text);
   AddRanges(migrations, now, text);
   AddFailures(migrations, now, text);
   if (migrations.unlisted())

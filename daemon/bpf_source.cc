@@ -185,6 +185,7 @@ std::unique_ptr<BpfSource> BpfSource::Open(const Zoneinfo& zoneinfo,
       "contig_ranges",
       "BPF on alloc_contig_range and the tracepoint test_pages_isolated",
       contig));
+  if (contig.ok()) source->facts_.back().reason = source->contig_->lacks();
   source->facts_.push_back(
       MakeFact("pipes", "BPF goes through the pipes of all processes", pipes));
   source->facts_.push_back(

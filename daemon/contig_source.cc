@@ -6,6 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,6 +26,18 @@ constexpr std::pair<int, const char*> kOutcomes[] = {
     {0, "ok"},          {EBUSY, "EBUSY"},   {EINTR, "EINTR"},
     {EINVAL, "EINVAL"}, {ENOMEM, "ENOMEM"},
 };
+
+// Of the tracepoint cma_alloc_finish, since it tells an error.
+constexpr int kCmaArgs = 6;
+
+std::vector<std::string> ReadCmaNames() {
+  std::vector<std::string> names;
+  std::error_code error;  // no such directory: it tells of none
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/sys/kernel/mm/cma", error))
+    names.push_back(entry.path().filename());
+  return names;
+}
 
 }  // namespace
 
@@ -65,6 +81,17 @@ absl::StatusOr<std::unique_ptr<ContigSource>> ContigSource::Open(
   }
   for (bpf_program* program : {enter, exit, progs.blocker__not_free})
     bpf_program__set_autoload(program, true);
+  const bool has_cma = std::ranges::find(layout.migratetypes, "cma") !=
+                       layout.migratetypes.end();
+  if (layout.cma_args == kCmaArgs) {
+    bpf_program__set_autoload(progs.cma__finish, true);
+    bpf_program__set_autoload(progs.cma__busy, true);
+    source->cma_names_ = ReadCmaNames();
+  } else if (has_cma) {
+    source->lacks_ =
+        "not followed here: allocations of CMA by area (no tracepoint "
+        "cma_alloc_finish of a form that is known here)";
+  }
   if (const int error = contig_bpf__load(programs))
     return absl::ErrnoToStatus(
         -error, "the kernel refuses programs on alloc_contig_range");
@@ -84,6 +111,29 @@ void ContigSource::Detach() {
     if (bpf_map__delete_elem(running, &tid, sizeof(tid), 0)) break;
 }
 
+std::vector<CmaArea> ContigSource::ReadCma() const {
+  std::map<std::string, CmaArea> areas;
+  for (const std::string& name : cma_names_) areas[name].name = name;
+  const bpf_map* map = programs_->maps.cma_areas;
+  cma_name key;
+  int error = bpf_map__get_next_key(map, nullptr, &key, sizeof(key));
+  for (; !error; error = bpf_map__get_next_key(map, &key, &key, sizeof(key))) {
+    cma_area from;
+    if (bpf_map__lookup_elem(map, &key, sizeof(key), &from, sizeof(from), 0))
+      continue;
+    const std::string name(key.name, strnlen(key.name, sizeof(key.name)));
+    areas[name] = {.name = name,
+                   .succeeded = from.succeeded,
+                   .succeeded_pages = from.succeeded_pages,
+                   .failed = from.failed,
+                   .failed_pages = from.failed_pages,
+                   .busy = from.busy};
+  }
+  std::vector<CmaArea> list;
+  for (auto& [name, area] : areas) list.push_back(std::move(area));
+  return list;
+}
+
 ContigRanges ContigSource::Read(Timestamp now) const {
   const auto& bss = *programs_->bss;
   ContigRanges ranges;
@@ -95,6 +145,7 @@ ContigRanges ContigSource::Read(Timestamp now) const {
     other -= bss.contig_results[error];
   }
   ranges.counts.push_back({"other", other});
+  ranges.cma = ReadCma();
   std::copy(std::begin(bss.contig_calls), std::end(bss.contig_calls),
             ranges.latencies.begin());
   ranges.measured_ns = static_cast<int64_t>(bss.contig_measured_ns);

@@ -3,6 +3,8 @@
 #define PINWATCH_DAEMON_CONTIG_SOURCE_H_
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "daemon/deleter.h"
@@ -23,6 +25,9 @@ class ContigSource {
       const KernelLayout& layout, const KernelAddresses& addresses);
   ~ContigSource();
 
+  // What the fact "contig_ranges" lacks on this kernel; empty: nothing.
+  const std::string& lacks() const { return lacks_; }
+
   // `now` places the kernel's times.
   ContigRanges Read(Timestamp now) const;
 
@@ -35,7 +40,11 @@ class ContigSource {
 
   static void Destroy(contig_bpf* programs);
 
+  std::vector<CmaArea> ReadCma() const;
+
   std::unique_ptr<contig_bpf, Deleter<Destroy>> programs_;
+  std::string lacks_;
+  std::vector<std::string> cma_names_;  // that the kernel tells of
 };
 
 }  // namespace pinwatch

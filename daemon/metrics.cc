@@ -232,6 +232,12 @@ void EachSubsystem(const Scrape& s, const Emit& emit) {
     emit(std::invoke(value, calls), key.first, KindName(key.second));
 }
 
+template <typename Visit>
+void ForEachCmaArea(const Scrape& s, Visit visit) {
+  if (!s.snapshot.contig_ranges) return;
+  for (const CmaArea& area : s.snapshot.contig_ranges->cma) visit(area);
+}
+
 bool FollowsMoves(const Scrape& s) {
   return s.snapshot.claims && s.snapshot.claims->follows_moves;
 }
@@ -1082,6 +1088,39 @@ constexpr MetricDef kMetrics[] = {
            if (!s.snapshot.contig_ranges) return;
            for (const ContigCount& count : s.snapshot.contig_ranges->counts)
              emit(count.attempts, count.outcome);
+         }},
+    {.name = "pinwatch_cma_allocations_total",
+     .type = kCounter,
+     .help = "Allocations from an area of the contiguous memory allocator, by "
+             "outcome: ok or failed.",
+     .labels = {"area", "outcome"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           ForEachCmaArea(s, [&](const CmaArea& area) {
+             emit(area.succeeded, area.name, "ok");
+             emit(area.failed, area.name, "failed");
+           });
+         }},
+    {.name = "pinwatch_cma_allocation_pages_total",
+     .type = kCounter,
+     .help = "Pages that these were asked for, of 4 KiB.",
+     .labels = {"area", "outcome"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           ForEachCmaArea(s, [&](const CmaArea& area) {
+             emit(area.succeeded_pages, area.name, "ok");
+             emit(area.failed_pages, area.name, "failed");
+           });
+         }},
+    {.name = "pinwatch_cma_busy_places_total",
+     .type = kCounter,
+     .help = "Places in the area that these tried and could not have: a page "
+             "there did not move. pinwatch migrations names the last ones.",
+     .labels = {"area"},
+     .read =
+         [](const Scrape& s, const Emit& emit) {
+           ForEachCmaArea(
+               s, [&](const CmaArea& area) { emit(area.busy, area.name); });
          }},
     {.name = "pinwatch_contig_range_seconds",
      .type = kHistogram,

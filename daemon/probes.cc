@@ -202,6 +202,7 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_func_arg") &&
       HasEnumerator(types, "bpf_func_id", "BPF_FUNC_get_current_task_btf");
   layout.migrate_args = TracepointArgs(types, "mm_migrate_pages");
+  layout.cma_args = TracepointArgs(types, "cma_alloc_finish");
   layout.pin_functions = ReadPinFunctions(types);
   ReadMoveFunctions(types, layout);
   layout.has_get_user_pages_fast =

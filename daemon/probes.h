@@ -29,6 +29,7 @@ struct KernelLayout {
   // bpf_get_current_task_btf().
   bool pin_helpers = false;
   int migrate_args = -1;  // of the tracepoint mm_migrate_pages; -1: none such
+  int cma_args = -1;      // the same of cma_alloc_finish
   PinFunctions pin_functions;
   // Those by which it is followed what long-term calls move, and whether the
   // first two kinds of them tell by true what they have isolated.

@@ -690,9 +690,22 @@ struct ContigCount {
   bool operator==(const ContigCount&) const = default;
 };
 
+// Allocations of one area of the contiguous memory allocator.
+struct CmaArea {
+  std::string name;
+  uint64_t succeeded = 0;
+  uint64_t succeeded_pages = 0;
+  uint64_t failed = 0;
+  uint64_t failed_pages = 0;
+  uint64_t busy = 0;  // places that were tried and could not be had
+
+  bool operator==(const CmaArea&) const = default;
+};
+
 // What they have come to since the source was opened.
 struct ContigRanges {
   std::vector<ContigCount> counts;
+  std::vector<CmaArea> cma;  // by name; empty where CMA is not followed
   PinLatencies latencies{};
   int64_t measured_ns = 0;
   std::vector<ContigAttempt> recent;  // the last ones, by id

@@ -488,6 +488,15 @@ v1::ContigRanges ToProto(const ContigRanges& ranges) {
     to.set_outcome(count.outcome);
     to.set_attempts(count.attempts);
   }
+  for (const CmaArea& area : ranges.cma) {
+    v1::CmaArea& to = *out.add_cma();
+    to.set_name(ToUtf8(area.name));
+    to.set_succeeded(area.succeeded);
+    to.set_succeeded_pages(area.succeeded_pages);
+    to.set_failed(area.failed);
+    to.set_failed_pages(area.failed_pages);
+    to.set_busy(area.busy);
+  }
   *out.mutable_measured_time() =
       TimeUtil::NanosecondsToDuration(ranges.measured_ns);
   for (const ContigAttempt& attempt : ranges.recent) {

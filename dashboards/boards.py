@@ -240,6 +240,13 @@ _MIGRATION = ("Migration", [
           (f"sum by (outcome) (rate(pinwatch_contig_range_attempts_total{_RATE}))", "{{outcome}}"), min=0, size=HALF),
     graph("Time spent on ranges", "Seconds a second that went into having ranges of memory, or into failing to.",
           (f"sum(rate(pinwatch_contig_range_seconds_sum{_RATE}))", "time"), unit="s", min=0, size=HALF),
+    graph("CMA areas", "Allocations a second from areas of the contiguous memory allocator, what failed of them, and places "
+          "in an area that could not be had since a page there did not move. Kernels with CMA only.",
+          (f"sum by (area, outcome) (rate(pinwatch_cma_allocations_total{_RATE}))", "{{area}} {{outcome}}"),
+          (f"sum by (area) (rate(pinwatch_cma_busy_places_total{_RATE}))", "{{area}} busy places"), min=0, size=HALF),
+    graph("Memory asked of CMA", "Pages a second, of 4 KiB.",
+          (f"sum by (area, outcome) (rate(pinwatch_cma_allocation_pages_total{_RATE}))", "{{area}} {{outcome}}"),
+          min=0, size=HALF),
     graph("Memory in one piece", "What failed of having it, a second, by /proc/vmstat: compactions by who wants memory, "
           "huge pages for hugetlbfs (not those of 1 GiB) or at a page fault, memory of CMA.",
           (f'sum by (what) (rate(pinwatch_high_order_total{{outcome="failed"}}{_RATE}))', "{{what}} failed"),

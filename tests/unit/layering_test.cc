@@ -94,11 +94,11 @@ TEST(Layering, GrpcIsNamedOnlyInTheServiceAndTheCommand) {
 
 TEST(Layering, KernelTypesAreIncludedOnlyByPrograms) {
   EXPECT_THAT(FilesThatInclude("daemon", "bpf/kernel.h"), IsEmpty());
-  EXPECT_THAT(
-      FilesThatInclude("bpf", "kernel.h"),
-      ElementsAre("census.bpf.c", "contig.bpf.c", "direct.h", "folio.h", "holders.bpf.c",
-                  "hotplug.bpf.c", "migrate.bpf.c", "pageblock.h", "pin.bpf.c",
-                  "references.bpf.c", "virtio_mem.bpf.c"));
+  EXPECT_THAT(FilesThatInclude("bpf", "kernel.h"),
+              ElementsAre("census.bpf.c", "contig.bpf.c", "direct.h", "folio.h",
+                          "holders.bpf.c", "hotplug.bpf.c", "migrate.bpf.c",
+                          "pageblock.h", "pin.bpf.c", "references.bpf.c",
+                          "virtio_mem.bpf.c"));
 }
 
 TEST(Layering, StateIncludesNothingOfItsReaders) {

@@ -98,6 +98,7 @@ Snapshot FullSnapshot() {
                            {.calls = 1}},
       .migration_failures_unlisted = 5,
       .contig_ranges = ContigRanges{.counts = {{"ok", 1}, {"EBUSY", 7}},
+                                    .cma = {{"reserved", 1, 512, 7, 3584, 9}},
                                     .latencies = {0, 8},
                                     .measured_ns = 12000},
       .high_order = {{"hugetlb", 23, 7}},

@@ -69,6 +69,15 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
                         contig_ranges {
                           counts { outcome: "ok" }
                           counts { outcome: "EBUSY" attempts: 7 }
+                          cma { name: "quiet" }
+                          cma {
+                            name: "hugetlb0"
+                            succeeded: 1
+                            succeeded_pages: 262144
+                            failed: 7
+                            failed_pages: 1835008
+                            busy: 23
+                          }
                           recent {
                             begin { seconds: 997 }
                             start_pfn: 262144
@@ -94,6 +103,13 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
       "\n"
       "IN ONE PIECE, since boot                  HAD      FAILED\n"
       "a huge page for hugetlbfs               1,023           7\n"
+      "\n"
+      "CMA AREA                  HAD       PAGES      FAILED       PAGES       "
+      " "
+      "BUSY\n"
+      "hugetlb0                    1     262,144           7     1.835 M       "
+      "  "
+      " 23\n"
       "\n"
       "RANGES wanted as a whole, by CMA or for a huge page of 1 GiB: 7 EBUSY\n"
       "   3.0 s  pfn 0x40000 to 0x80000 EBUSY for sh(42)\n"

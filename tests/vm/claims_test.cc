@@ -671,6 +671,16 @@ TEST_F(HugetlbAcceptance, HugePagesThatThePinFaultedIn) {
                              kPagesPerHugePage);
 }
 
+// Pages that the process's calls moved out of CMA before they pinned.
+uint64_t MovedOutOfCma(pid_t pid) {
+  uint64_t moved = 0;
+  for (const Json& owner : OwnersOf(pid, FreshOwners()))
+    for (const Json& pages : owner.at("outcomes").at("moves").at("pages"))
+      if (pages.at("from") == "cma")
+        moved += pages.at("moved_pages").get<uint64_t>();
+  return moved;
+}
+
 // Of those that user space faults in many are CMA's.
 TEST_F(CmaAcceptance, PagesThatThePinFaultedIn) {
   Workload workload({"pin-iouring", "--untouched", "--pages", "40961"});
@@ -681,8 +691,10 @@ TEST_F(CmaAcceptance, PagesThatThePinFaultedIn) {
 TEST_F(CmaAcceptance, HugePagesThatUserSpaceFaultedIn) {
   Workload workload({"pin-iouring", "--thp", "--pages", "101"});
   const CmaArea area = ReadCmaArea();
-  ASSERT_GT(CountWithin(area, workload.held().at("pfns_before")), 0u);
+  const size_t left = CountWithin(area, workload.held().at("pfns_before"));
+  ASSERT_GT(left, 0u);
   EXPECT_EQ(CountWithin(area, workload.pfns()), 0u);
+  EXPECT_EQ(MovedOutOfCma(workload.pid()), left * kPagesPerHugePage);
   ExpectPinnedWhereTheyMayBe(workload, kPagesPerHugePage);
 }
 

@@ -2,7 +2,8 @@
 //
 // Ranges of memory that are wanted as a whole, for huge pages of 1 GiB: run by
 // name, in a guest with more than one such range. A probe of the kernel's own
-// tells how often it tried, and what came of it.
+// tells how often it tried, and what came of it. And areas of CMA, in a guest
+// with one for such pages.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -141,6 +142,72 @@ TEST_F(Contig, AttemptsAreCountedAndTimedAsTheKernelReturns) {
                 attempt.at("start_pfn").get<uint64_t>() + kPagesPerGiB);
     }
   for (const uint64_t head : PoolPages()) EXPECT_TRUE(told.contains(head));
+}
+
+using HugetlbCma = OwnDaemonTest;
+
+// By its name.
+Json CmaArea(const std::string& name) {
+  const Json migrations =
+      Json::parse(Ask({"pinwatch", "migrations", "-o", "json"}));
+  for (const Json& area : migrations.at("contig_ranges").at("cma"))
+    if (area.at("name") == name) return area;
+  return {};
+}
+
+uint64_t KernelsPages(const std::string& which) {
+  return std::stoull(ReadFile("/sys/kernel/mm/cma/hugetlb0/" + which));
+}
+
+TEST_F(HugetlbCma, WhatAnAreaGaveAndRefusedIsWhatTheKernelCounts) {
+  const Daemon daemon;
+  EXPECT_EQ(CmaArea("hugetlb0").at("succeeded"), 0) << "there from the start";
+  const uint64_t had_before = KernelsPages("alloc_pages_success");
+  const uint64_t failed_before = KernelsPages("alloc_pages_fail");
+  // The area has one; others may come from elsewhere.
+  WriteFile(kPool, "3");
+  WriteFile(kPool, "0");
+  EXPECT_TRUE(Eventually(
+      seconds(5), [&] { return CmaArea("hugetlb0").at("succeeded") == 1; }));
+  const Json area = CmaArea("hugetlb0");
+  EXPECT_EQ(KernelsPages("alloc_pages_success") - had_before, kPagesPerGiB);
+  EXPECT_EQ(area.at("succeeded_pages"), kPagesPerGiB) << area;
+  EXPECT_GE(area.at("failed"), 1) << area;
+  EXPECT_EQ(area.at("failed_pages"),
+            KernelsPages("alloc_pages_fail") - failed_before)
+      << area;
+  EXPECT_EQ(Sum(ReadMetrics(), "pinwatch_cma_allocation_pages_total",
+                {{"area", "hugetlb0"}, {"outcome", "ok"}}),
+            static_cast<double>(kPagesPerGiB));
+}
+
+// A huge page of 1 GiB in CMA may not be pinned for long where it is, and there
+// is never another to move it to.
+TEST_F(HugetlbCma, ALongTermPinFindsNoMemoryToMoveTo) {
+  const Daemon daemon({"--pins.follow-moves"});
+  WriteFile(kPool, "1");
+  ASSERT_TRUE(Eventually(
+      seconds(5), [] { return CmaArea("hugetlb0").at("succeeded") == 1; }));
+  Process refused({"pin-gigantic", "--buffers", "1"});
+  refused.CloseInput();
+  EXPECT_EQ(refused.Wait(seconds(60)), 1);
+  EXPECT_NE(refused.Errors().find("Cannot allocate memory"), std::string::npos)
+      << refused.Errors();
+  const Json snapshot = FreshSnapshot();
+  EXPECT_TRUE(snapshot.at("claims").at("follows_targets"));
+  for (const Json& some : snapshot.at("calls")) {
+    if (some.at("subsystem") != "io_uring") continue;
+    const Json& moves = some.at("outcomes").at("moves");
+    EXPECT_EQ(moves.at("no_target"), 1) << moves;
+    EXPECT_EQ(moves.at("failed_pages"), kPagesPerGiB) << moves;
+    for (const Json& pages : moves.at("pages"))
+      EXPECT_EQ(pages.at("isolated_pages"),
+                pages.at("from") == "cma" ? kPagesPerGiB : 0)
+          << moves;
+    WriteFile(kPool, "0");
+    return;
+  }
+  ADD_FAILURE() << "no call of io_uring was told";
 }
 
 }  // namespace
