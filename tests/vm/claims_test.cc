@@ -452,16 +452,23 @@ INSTANTIATE_TEST_SUITE_P(
              (std::get<1>(test.param) == By::kExit ? "Exits" : "Unregisters");
     });
 
-// Starts a holder as `argv` says until it has got some of the pages. That may
-// take several tries.
+// Starts holders as `argv` says until one has got some of the pages, which may
+// take several; that one stays. The others keep what they have until then, or
+// the next would have the same pages again.
 std::unique_ptr<Workload> HoldSomeOf(const std::vector<uint64_t>& pfns,
                                      const std::vector<std::string>& argv) {
   const std::set<uint64_t> wanted(pfns.begin(), pfns.end());
+  std::vector<std::unique_ptr<Workload>> holders;
   for (int i = 0; i < 7; ++i) {
-    auto holder = std::make_unique<Workload>(argv);
-    for (const uint64_t pfn : holder->pfns())
-      if (wanted.contains(pfn)) return holder;
-    holder->Release();
+    holders.push_back(std::make_unique<Workload>(argv));
+    if (std::ranges::none_of(holders.back()->pfns(), [&](uint64_t pfn) {
+          return wanted.contains(pfn);
+        }))
+      continue;
+    auto found = std::move(holders.back());
+    holders.pop_back();
+    for (const auto& holder : holders) holder->Release();
+    return found;
   }
   Fail("freed pages are not used again");
 }
