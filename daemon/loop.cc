@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "daemon/blocking.h"
@@ -18,6 +20,7 @@
 #include "daemon/host_files.h"
 #include "daemon/mapper_search.h"
 #include "daemon/memory_devices.h"
+#include "daemon/removability.h"
 
 namespace pinwatch {
 namespace {
@@ -30,6 +33,10 @@ constexpr int64_t kSliceNs = 100'000'000;
 // What a question may take to find out who maps pages, and of how many.
 constexpr int64_t kMapperCpuNs = kSliceNs;
 constexpr size_t kPagesWithMappers = 2;
+
+// Who asks about a block waits for up to so many looks at what may pass.
+constexpr int kLooksAtWhatMayPass = 4;
+constexpr std::chrono::milliseconds kBetweenThem(5);
 
 // A small host can follow every change of its counters at once for this long,
 // a large one pays a round back later.
@@ -600,18 +607,27 @@ absl::Status Loop::RequireCensus() const {
                    "census of pinwatch status");
 }
 
+absl::StatusOr<BlockReport> Loop::ReportAfresh(uint64_t block_id) {
+  for (int look = 1;; ++look) {
+    if (aggregator_.CanBeLookedAt(block_id)) {
+      LookAt(block_id, true);
+      // Owners who came while it was looked at.
+      ReadClaims();
+    }
+    absl::StatusOr<BlockReport> report = aggregator_.Explain(block_id, Now());
+    if (look == kLooksAtWhatMayPass || !report.ok() ||
+        !MayPass(report->verdict, report->block, report->evidence))
+      return report;
+    std::this_thread::sleep_for(kBetweenThem);
+  }
+}
+
 void Loop::AnswerAboutBlock(const AskedBlock& question) {
   if (absl::Status status = RequireCensus(); !status.ok()) {
     question.answer(status);
     return;
   }
-  if (aggregator_.CanBeLookedAt(question.block_id)) {
-    LookAt(question.block_id, true);
-    // Owners who came while it was looked at.
-    ReadClaims();
-  }
-  absl::StatusOr<BlockReport> report =
-      aggregator_.Explain(question.block_id, Now());
+  absl::StatusOr<BlockReport> report = ReportAfresh(question.block_id);
   if (report.ok()) {
     AddReferences(report->blockers);
     std::vector<BlockingPage*> pages;

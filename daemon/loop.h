@@ -147,6 +147,7 @@ class Loop {
   Inbox TakeInbox();
   void TakeQuestions(Inbox& inbox);
   absl::Status RequireCensus() const;
+  absl::StatusOr<BlockReport> ReportAfresh(uint64_t block_id);
   void AnswerAboutBlock(const AskedBlock& question);
   void AnswerAboutPage(const AskedPage& question);
   void AnswerWithBlocks(const AskedBlocks& question);

@@ -62,9 +62,8 @@ Confidence Basis(Verdict verdict, const MemoryBlock& block,
     case Verdict::kAlreadyOffline:
       return Confidence::kHigh;
     case Verdict::kBlockedByKernelMemory:
-      // Nothing else of the kernel stays there, so this may pass.
-      return evidence.reserved || block.zone != kMovable ? Confidence::kHigh
-                                                         : Confidence::kMedium;
+      return MayPass(verdict, block, evidence) ? Confidence::kMedium
+                                               : Confidence::kHigh;
     case Verdict::kBlockedByLongTermPins:
       return evidence.long_term_pins ? Confidence::kHigh : Confidence::kMedium;
     case Verdict::kBlockedByShortTermPins:
@@ -100,6 +99,12 @@ BlockEvidence EvidenceOf(const BlockLook& look, const HoldingRules& rules,
   evidence.kernel -= kernel;
   evidence.reserved -= evidence.own_struct_pages - kernel;
   return evidence;
+}
+
+bool MayPass(Verdict verdict, const MemoryBlock& block,
+             const BlockEvidence& evidence) {
+  return verdict == Verdict::kBlockedByKernelMemory && block.zone == kMovable &&
+         !evidence.reserved;
 }
 
 Verdict VerdictOf(const MemoryBlock& block, const BlockEvidence* evidence,

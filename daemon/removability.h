@@ -26,6 +26,12 @@ BlockEvidence EvidenceOf(const BlockLook& look, const HoldingRules& rules,
                          uint64_t own_struct_pages,
                          const std::function<bool(uint32_t)>& is_stopped = {});
 
+// Whether it rests on what reads like memory of the kernel in ZONE_MOVABLE,
+// where none but what is reserved stays: a page on its way into use or out of
+// it reads so, too.
+bool MayPass(Verdict verdict, const MemoryBlock& block,
+             const BlockEvidence& evidence);
+
 // `evidence` is null where the census could not look at the block.
 Verdict VerdictOf(const MemoryBlock& block, const BlockEvidence* evidence,
                   bool moves_long_term_pins);

@@ -132,6 +132,15 @@ TEST(Removability, WhatFindsNoRoomIsSaidSo) {
             Confidence::kHigh);
 }
 
+TEST(Removability, WhatReadsLikeTheKernelsInZoneMovableMayPass) {
+  constexpr Verdict kVerdict = Verdict::kBlockedByKernelMemory;
+  EXPECT_TRUE(MayPass(kVerdict, kMovable, {.kernel = 1}));
+  EXPECT_FALSE(MayPass(kVerdict, kMovable, {.kernel = 1, .reserved = 1}));
+  EXPECT_FALSE(MayPass(kVerdict, kNormal, {.kernel = 1}));
+  EXPECT_FALSE(
+      MayPass(Verdict::kBlockedByLongTermPins, kMovable, {.kernel = 1}));
+}
+
 TEST(Removability, ConfidenceWanesWithTheAgeOfTheLookAndMovedCounters) {
   const BlockEvidence evidence = {.free = 1};
   EXPECT_EQ(ConfidenceOf(kMovable, evidence, 60 * kSecond), Confidence::kHigh);
