@@ -671,7 +671,7 @@ struct pin_moved {
 	__u64 no_target; /* times there was no page to move one to */
 	__u64 calls;
 	__u64 rounds;
-	__u64 ns;	/* from the first page of each round to its end */
+	__u64 ns;	/* in rounds, each from its begin to its end */
 	__u64 calls_ns; /* how long these calls took as a whole */
 };
 ASSERT_LAYOUT(struct pin_moved, 120);

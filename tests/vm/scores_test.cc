@@ -21,7 +21,7 @@
 namespace pinwatch::guest {
 namespace {
 
-using Scores = GuestTest;
+using Scores = OwnDaemonTest;
 
 constexpr size_t kScenarios = 12;
 constexpr size_t kDefaultAttempts = kScenarios;
@@ -293,6 +293,9 @@ struct Tally {
   uint64_t class_right = 0;
   uint64_t holder_right = 0;
   uint64_t holder_wrong = 0;
+  // Of those without a holder.
+  uint64_t taker_right = 0;
+  uint64_t taker_wrong = 0;
 };
 
 void Score(const Json& block, Outcome outcome, Tally& tally) {
@@ -323,6 +326,12 @@ std::set<pid_t> Named(const Json& page) {
   return pids;
 }
 
+// Who is told to have taken a reference to it last; 0: nobody.
+pid_t Taker(const Json& page) {
+  const Json taker = page.value("taken_by", Json::object());
+  return taker.empty() ? 0 : taker.at("process").at("pid").get<pid_t>();
+}
+
 // The story of the last attempt, which has ended.
 Json LastAttempt(uint64_t block) {
   Json attempt;
@@ -346,11 +355,15 @@ void ScoreBlockers(const Json& attempt, const Host& host, Tally& tally) {
     const std::set<pid_t> named = Named(page);
     const bool right = page.at("why") == held->second.why;
     const bool wrong_name = !named.empty() && !named.contains(held->second.pid);
+    const pid_t taker = named.empty() ? Taker(page) : 0;
+    const bool wrong_taker = taker && taker != held->second.pid;
     ++tally.folios;
     tally.class_right += right;
     tally.holder_right += named.contains(held->second.pid);
     tally.holder_wrong += wrong_name;
-    if (!right || wrong_name)
+    tally.taker_right += taker && !wrong_taker;
+    tally.taker_wrong += wrong_taker;
+    if (!right || wrong_name || wrong_taker)
       std::cout << "WRONG, " << held->second.why << " by " << held->second.pid
                 << ": " << page << std::endl;
   }
@@ -370,7 +383,9 @@ Json ToJson(const Tally& tally) {
           {"folios", tally.folios},
           {"class_right", tally.class_right},
           {"holder_right", tally.holder_right},
-          {"holder_wrong", tally.holder_wrong}};
+          {"holder_wrong", tally.holder_wrong},
+          {"taker_right", tally.taker_right},
+          {"taker_wrong", tally.taker_wrong}};
 }
 
 TEST_F(Scores, VerdictsProveTrue) {
@@ -378,6 +393,10 @@ TEST_F(Scores, VerdictsProveTrue) {
   const size_t attempts = wanted ? std::stoul(wanted) : kDefaultAttempts;
   const seconds patience =
       attempts > kDefaultAttempts ? kPatience : kShortPatience;
+  // Direct reads that take plain references are followed by the option alone.
+  const Daemon daemon(DirectReadsPin()
+                          ? std::vector<std::string>()
+                          : std::vector<std::string>{"--references.follow"});
   Host host(23);
   Tally tally;
   for (size_t i = 0; i < attempts; ++i) {
@@ -412,6 +431,9 @@ TEST_F(Scores, VerdictsProveTrue) {
   EXPECT_EQ(tally.folios > 0, tally.outcomes[kStayed] > 0);
   EXPECT_GE(tally.class_right, 0.99 * static_cast<double>(tally.folios));
   EXPECT_EQ(tally.holder_wrong, 0u);
+  EXPECT_EQ(tally.taker_wrong, 0u);
+  EXPECT_GE(tally.holder_right + tally.taker_right,
+            0.95 * static_cast<double>(tally.folios));
 }
 
 }  // namespace
