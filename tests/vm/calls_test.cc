@@ -169,6 +169,7 @@ TEST_F(Calls, TellWhatTheyHadToMoveFirst) {
   EXPECT_EQ(moves.at("calls"), 3);
   EXPECT_EQ(moves.at("rounds"), 3);
   EXPECT_EQ(moves.at("failed_pages"), 1);
+  EXPECT_EQ(moves.at("no_target"), 0);
   const Json from = MovedFrom(moves, "movable");
   EXPECT_EQ(from.at("collected_pages"), moved + 1);
   EXPECT_EQ(from.at("isolated_pages"), moved + 1);

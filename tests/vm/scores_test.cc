@@ -390,16 +390,21 @@ Json ToJson(const Tally& tally) {
 
 TEST_F(Scores, VerdictsProveTrue) {
   const char* const wanted = getenv("PINWATCH_ATTEMPTS");
-  const size_t attempts = wanted ? std::stoul(wanted) : kDefaultAttempts;
+  const size_t at_least = wanted ? std::stoul(wanted) : kDefaultAttempts;
   const seconds patience =
-      attempts > kDefaultAttempts ? kPatience : kShortPatience;
+      at_least > kDefaultAttempts ? kPatience : kShortPatience;
   // Direct reads that take plain references are followed by the option alone.
   const Daemon daemon(DirectReadsPin()
                           ? std::vector<std::string>()
                           : std::vector<std::string>{"--references.follow"});
   Host host(23);
   Tally tally;
-  for (size_t i = 0; i < attempts; ++i) {
+  // A dozen may all be refused at once, since the kernel's image lies in many
+  // blocks: then it goes on until there is a folio in the way to be told of.
+  const auto is_due = [&](size_t i) {
+    return i < at_least || (tally.folios == 0 && i < 5 * at_least);
+  };
+  for (size_t i = 0; is_due(i); ++i) {
     const size_t scenario = i % kScenarios;
     const Target target = host.Set(scenario);
     const Json block =
@@ -421,14 +426,13 @@ TEST_F(Scores, VerdictsProveTrue) {
                 << Ask({"pinwatch", "attempts", "-o", "json"}) << std::flush;
   }
   std::cout << "SCORES " << ToJson(tally) << "\n";
-  EXPECT_GE(tally.right, 0.99 * static_cast<double>(attempts));
-  EXPECT_LE(tally.unknown, 0.01 * static_cast<double>(attempts));
+  const auto attempts = static_cast<double>(tally.attempts);
+  EXPECT_GE(tally.right, 0.99 * attempts);
+  EXPECT_LE(tally.unknown, 0.01 * attempts);
   for (int i = 0; i < kNrOutcomes; ++i)
     EXPECT_GE(tally.foreseen[i], 0.95 * static_cast<double>(tally.outcomes[i]))
         << kOutcomeNames[i];
-  // What kept an attempt that stayed is told of; a dozen may all have been
-  // refused at once, for the kernel's image lies in many blocks.
-  EXPECT_EQ(tally.folios > 0, tally.outcomes[kStayed] > 0);
+  EXPECT_GT(tally.folios, 0u);
   EXPECT_GE(tally.class_right, 0.99 * static_cast<double>(tally.folios));
   EXPECT_EQ(tally.holder_wrong, 0u);
   EXPECT_EQ(tally.taker_wrong, 0u);
