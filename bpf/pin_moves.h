@@ -158,8 +158,7 @@ static __always_inline int isolation_tried(__u64 *ctx, bool isolated)
 		return 0;
 	pfn = (folio - vmemmap) / STRUCT_PAGE;
 	/* That page again and nothing to move meanwhile: another round has begun. */
-	if (!sees_rounds && !isolated && moving->round.stuck_pfn == pfn &&
-	    !moving->round.has_isolated)
+	if (!isolated && moving->round.stuck_pfn == pfn && !moving->round.has_isolated)
 		end_round(moving);
 	flags = page_flags(pair);
 	nr_pages = flags & PG(PG_head) ? 1UL << (folio_order(pair) & 31) : 1;

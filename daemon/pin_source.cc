@@ -224,7 +224,6 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->isolate_hugetlb_tells_true =
       layout.isolate_hugetlb_tells_true;
   programs.rodata->sees_rounds = moves.sees_rounds;
-  programs.rodata->has_rdonly_cast = layout.has_rdonly_cast;
   if (source->doors_.followed.empty())
     return absl::FailedPreconditionError(
         "no pin function of this kernel is of a form that is known here, or "
