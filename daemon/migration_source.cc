@@ -68,8 +68,12 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
   reads.Update(addresses.Require({"vmemmap_base"}));
   source->tells_details_ = reads.ok();
   if (!reads.ok())
-    source->lacks_ = absl::StrCat(
-        "how long it takes and why pages do not move: ", reads.message());
+    source->Lack(absl::StrCat("how long it takes and why pages do not move: ",
+                              reads.message()));
+  if (layout.moves_misplaced_thp_alone)
+    source->Lack(
+        "huge pages that NUMA balancing moves, of which this kernel tells in "
+        "/proc/vmstat alone");
   programs->rodata->vmemmap_base_at = addresses.At("vmemmap_base");
   programs->rodata->has_rdonly_cast = layout.has_rdonly_cast;
   programs->rodata->nid_shift = layout.nid_shift;
@@ -92,6 +96,10 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
   if (const int error = source->Attach())
     return absl::ErrnoToStatus(-error, "attach to mm_migrate_pages");
   return source;
+}
+
+void MigrationSource::Lack(const std::string& what) {
+  absl::StrAppend(&lacks_, lacks_.empty() ? "" : "; ", what);
 }
 
 absl::Status MigrationSource::Share(const SharedTables& tables) {
@@ -124,10 +132,11 @@ int MigrationSource::Attach() {
   if (tells_details_)
     if (const int error = AttachEntry()) {
       // What is counted without it is worth having.
-      lacks_ = absl::StrCat(
+      tells_details_ = false;
+      Lack(absl::StrCat(
           "how long it takes and why pages do not move: the kernel lets no "
           "program be attached to migrate_pages: ",
-          strerror(-error));
+          strerror(-error)));
     }
   return migrate_bpf__attach(programs_.get());
 }

@@ -46,7 +46,7 @@ class MigrationSource {
   absl::StatusOr<MigrationReading> Read(Timestamp now);
 
   // Whether SharedTables are told what migrations come to.
-  bool tells_others() const { return tells_details_ && lacks_.empty(); }
+  bool tells_others() const { return tells_details_; }
 
   // Pages moved for long-term calls that SharedTables::moving does not have.
   uint64_t pins_lost() const;
@@ -60,6 +60,7 @@ class MigrationSource {
 
   static void Destroy(migrate_bpf* programs);
 
+  void Lack(const std::string& what);
   absl::Status Share(const SharedTables& tables);
   int AttachEntry();
   std::string ReasonName(uint32_t reason) const;

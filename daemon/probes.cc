@@ -208,6 +208,8 @@ absl::StatusOr<KernelLayout> ReadLayout(const btf* types) {
   layout.has_get_user_pages_fast =
       ReadParameters(types, "get_user_pages_fast") ==
       std::vector<std::string>{"start", "nr_pages", "gup_flags", "pages"};
+  layout.moves_misplaced_thp_alone =
+      ReadParameters(types, "migrate_misplaced_transhuge_page").has_value();
   layout.hotplug_functions = ReadHotplugFunctions(types);
   ReadGupFlags(types, layout);
   return layout;

@@ -38,6 +38,9 @@ struct KernelLayout {
   bool isolate_hugetlb_tells_true = false;
   bool has_rdonly_cast = false;
   bool has_get_user_pages_fast = false;  // of the form that is followed
+  // Whether NUMA balancing moves huge pages by a function of its own, which
+  // counts in /proc/vmstat and has no tracepoint.
+  bool moves_misplaced_thp_alone = false;
   // Those that hotplug programs can be attached to, and how many parameters
   // each has.
   std::map<std::string, uint32_t> hotplug_functions;

@@ -10,6 +10,8 @@ class Numa : public GuestTest {
  protected:
   void SetUp() override {
     ASSERT_EQ(ReadNodes(), std::vector<int>({0, 1})) << "boot with two nodes";
+    // It moves pages of its own choice, which count in /proc/vmstat.
+    WriteFile("/proc/sys/kernel/numa_balancing", "0");
     GuestTest::SetUp();
   }
 };
@@ -73,6 +75,18 @@ TEST_F(Numa, BlocksAreCountedByNode) {
     EXPECT_EQ(Sum(metrics, "pinwatch_memory_blocks",
                   {{"numa_node", std::to_string(nid)}}),
               count);
+}
+
+TEST_F(Numa, MovesThatTheKernelCountsWithoutATracepointAreNamed) {
+  std::string reason;
+  const Json status = Status(/*fresh=*/false);
+  for (const Json& fact : status.at("info").at("facts"))
+    if (fact.at("name") == "migrations") reason = fact.value("reason", "");
+  const bool hidden =
+      ReadFile("/proc/kallsyms")
+          .find(" T migrate_misplaced_transhuge_page\n") != std::string::npos;
+  EXPECT_EQ(reason.find("NUMA balancing") != std::string::npos, hidden)
+      << reason;
 }
 
 // 23 pages that their holder itself asks to be moved to the other node.
