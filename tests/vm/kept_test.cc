@@ -180,10 +180,11 @@ TEST_F(Kept, PinsFromBeforeAndWithoutADaemonHaveTheirOwners) {
   EXPECT_EQ(seen.holders, HeldBy({&before}));
   EXPECT_EQ(LongTermPages(), 23);
   Kill(*daemon);
+  // Claims are made to the second.
+  std::this_thread::sleep_for(seconds(2));
   const Workload meanwhile({"pin-iouring", "--pages", "37"});
   Workload released({"pin-iouring", "--pages", "29"});
   released.Release();
-  // Claims are made to the second.
   std::this_thread::sleep_for(seconds(2));
 
   daemon = std::make_unique<Daemon>(kKeepWithoutTables);
