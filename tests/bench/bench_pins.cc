@@ -203,6 +203,7 @@ const std::map<std::string, Result (*)(const Options&)> kWorkloads = {
     {"online_block", OnlineEmpty},
     {"offline_retry", RetryOffline},
     {"migrate_page", MigratePage},
+    {"migrate_32_pages", MigratePages},
     {"migrate_page_held", MigrateHeldPage},
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attaches an empty program to the exit of every pin function that this kernel
-// has and lets be traced, says which those are, and holds them until stdin
-// ends.
+// Attaches an empty program to the exit of every pin function, and to the begin
+// and end of migrate_pages, as far as this kernel lets them be traced; says
+// which those are, and holds them until stdin ends.
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <unistd.h>
@@ -22,8 +22,8 @@ int main() {
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, hooks->obj) {
-    const int id =
-        libbpf_find_vmlinux_btf_id(bpf_program__name(program), BPF_TRACE_FEXIT);
+    const int id = libbpf_find_vmlinux_btf_id(
+        bpf_program__name(program), bpf_program__expected_attach_type(program));
     bpf_program__set_autoload(program, id > 0);
   }
   if (const int error = empty_hook_bpf__load(hooks)) {

@@ -4,7 +4,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "tests/bench/meter.h"
 #include "tests/bench/work.h"
@@ -14,23 +17,44 @@ namespace {
 
 using namespace workload;
 
-// Where the page stands, or -errno.
-int MoveTo(char* page, const int* node) {
-  void* pages[] = {page};
-  int status = -1;
-  if (syscall(SYS_move_pages, 0, 1, pages, node, &status,
-              node ? MPOL_MF_MOVE : 0) < 0)
-    Fail("move_pages", "needs two nodes: --numa 2");
-  return status;
-}
+// Moves the pages of one array by one call of migrate_pages, whichever stand on
+// another node.
+class Mover {
+ public:
+  Mover(char* data, size_t pages) : nodes_(pages), statuses_(pages) {
+    for (size_t i = 0; i < pages; ++i) pages_.push_back(data + i * kPageSize);
+  }
 
-Result CountMoves(const Options& options, bool held) {
-  char* page = MapAnonymous(1);
-  Touch(page, 1);
+  // Where the first page stands, or -errno.
+  int NodeNow() { return Call(nullptr, 0); }
+
+  int MoveTo(int node) {
+    std::ranges::fill(nodes_, node);
+    return Call(nodes_.data(), MPOL_MF_MOVE);
+  }
+
+ private:
+  int Call(const int* nodes, int flags) {
+    if (syscall(SYS_move_pages, 0, pages_.size(), pages_.data(), nodes,
+                statuses_.data(), flags) < 0)
+      Fail("move_pages", "needs two nodes: --numa 2");
+    return statuses_[0];
+  }
+
+  std::vector<void*> pages_;
+  std::vector<int> nodes_;
+  std::vector<int> statuses_;
+};
+
+// Instructions a page.
+Result CountMoves(const Options& options, size_t pages, bool held) {
+  char* data = MapAnonymous(pages);
+  Touch(data, pages);
   DrainLruBatches();
   std::optional<PageInPipe> pipe;
-  if (held) pipe.emplace(page);
-  int node = MoveTo(page, nullptr);
+  if (held) pipe.emplace(data);
+  Mover mover(data, pages);
+  int node = mover.NodeNow();
   const std::string counter = held ? "pgmigrate_fail" : "pgmigrate_success";
   const int64_t before = ReadVmstat()[counter];
   int wanted = 0, found = 0;
@@ -38,7 +62,7 @@ Result CountMoves(const Options& options, bool held) {
   const Counted count =
       Count(Clock::kThread, options.Samples(1001),
             {.prepare = [&] { wanted = 1 - node; },
-             .run = [&] { found = MoveTo(page, &wanted); },
+             .run = [&] { found = mover.MoveTo(wanted); },
              .undo =
                  [&] {
                    Require(held ? found < 0 : found == wanted,
@@ -46,21 +70,29 @@ Result CountMoves(const Options& options, bool held) {
                    if (!held) node = found;
                  }});
   const int64_t counted = ReadVmstat()[counter] - before;
-  Require(
-      counted == static_cast<int64_t>(count.runs),
-      "each of " + std::to_string(count.runs) + " calls counts in " + counter,
-      counted);
-  return {count.instructions, {{counter, counted}}};
+  Require(counted == static_cast<int64_t>(count.runs * pages),
+          "each page of " + std::to_string(count.runs) + " calls counts in " +
+              counter,
+          counted);
+  return {count.instructions / static_cast<double>(pages),
+          {{counter, counted}}};
 }
+
+// What compaction moves at once.
+constexpr size_t kPagesOfCompaction = 32;
 
 }  // namespace
 
 Result MigratePage(const Options& options) {
-  return CountMoves(options, false);
+  return CountMoves(options, 1, false);
+}
+
+Result MigratePages(const Options& options) {
+  return CountMoves(options, kPagesOfCompaction, false);
 }
 
 Result MigrateHeldPage(const Options& options) {
-  return CountMoves(options, true);
+  return CountMoves(options, 1, true);
 }
 
 }  // namespace bench

@@ -50,8 +50,10 @@ Result OnlineEmpty(const Options& options);
 // A round of an attempt that a page in a pipe keeps from its end.
 Result RetryOffline(const Options& options);
 
-// A call that moves one page to the other node, and one that fails to.
+// A call that moves one page to the other node, one that moves 32, and one that
+// fails to move one.
 Result MigratePage(const Options& options);
+Result MigratePages(const Options& options);
 Result MigrateHeldPage(const Options& options);
 
 }  // namespace bench
