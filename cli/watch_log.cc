@@ -84,6 +84,7 @@ void WatchLog::AddSummary(const v1::Snapshot& snapshot) {
   if (unattributed)
     AddLine(
         absl::StrCat(PagesAndSize(unattributed), " without a known holder"));
+  for (const v1::PinRetry& retry : snapshot.pin_retries()) AddRetry(retry);
   for (const v1::Attempt& attempt : snapshot.attempts()) {
     if (attempt.running()) {
       AddAttempt(attempt);
@@ -110,6 +111,11 @@ void WatchLog::AddDifference(const v1::Difference& difference) {
   for (const v1::Attempt& attempt : difference.attempts()) AddAttempt(attempt);
   for (const v1::BlockCount& count : difference.blocks()) AddBlocks(count);
   for (const v1::Migrations& row : difference.migrations()) AddMigrations(row);
+  for (const v1::PinRetry& retry : difference.pin_retries()) AddRetry(retry);
+  for (const v1::PinRetry& retry : difference.pin_retries_ended())
+    AddLine(absl::StrCat(ProcessName(retry.process()), ": ", retry.door(),
+                         " comes round no more, after some ",
+                         Count(retry.rounds()), " rounds"));
   if (!difference.has_pause()) return;
   // Owners did not let go: they are out of sight, or in sight again.
   text_.clear();
@@ -217,6 +223,16 @@ void WatchLog::AddAttempt(const v1::Attempt& attempt) {
   for (auto old = attempts_.begin();
        attempts_.size() > kMaxAttempts && old != attempts_.end();)
     old = old->second.ended ? attempts_.erase(old) : std::next(old);
+}
+
+void WatchLog::AddRetry(const v1::PinRetry& retry) {
+  AddLine(absl::StrCat(ProcessName(retry.process()), ": ", retry.door(),
+                       " comes round and round, ", Count(retry.rounds()),
+                       " times so far"));
+  if (!retry.has_page()) return;
+  OwnersById owners;
+  for (const auto& [id, owner] : owners_) owners.emplace(id, &owner);
+  AddLine(absl::StrCat("  cannot isolate ", BlockerText(retry.page(), owners)));
 }
 
 void WatchLog::AddBlocks(const v1::BlockCount& count) {

@@ -44,6 +44,7 @@ class WatchLog {
   void AddOwner(const v1::PinOwner& owner);
   void AddOwnerGone(uint32_t id);
   void AddAttempt(const v1::Attempt& attempt);
+  void AddRetry(const v1::PinRetry& retry);
   void AddBlocks(const v1::BlockCount& count);
   void AddMigrations(const v1::Migrations& migrations);
   void AddNode(const v1::Node& node);

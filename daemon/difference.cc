@@ -38,6 +38,9 @@ auto Key(const VerdictCount& count) {
   return std::tie(count.nid, count.zone, count.verdict);
 }
 auto Key(const RemovableMemory& memory) { return memory.nid; }
+auto Key(const PinRetry& retry) {
+  return std::tie(retry.process.pid, retry.begin.monotonic_ns);
+}
 
 // Whether it is not worth telling that `a` has become `b`.
 template <typename T>
@@ -60,6 +63,12 @@ bool IsSame(PinKinds a, const PinKinds& b) {
   a.long_term_older = b.long_term_older;
   a.short_term_older = b.short_term_older;
   return a == b;
+}
+bool IsSame(const PinRetry& a, const PinRetry& b) {
+  const auto pfn = [](const PinRetry& retry) {
+    return retry.page ? std::optional(retry.page->pfn) : std::nullopt;
+  };
+  return pfn(a) == pfn(b);
 }
 bool IsSame(const Migrations& a, const Migrations& b) {
   static_assert(std::has_unique_object_representations_v<migrate_counters>);
@@ -149,7 +158,7 @@ bool Difference::empty() const {
          migrations.empty() && attributions.empty() && blocks.empty() &&
          pin_kinds.empty() && calls.empty() && nodes_gone.empty() &&
          owners_gone.empty() && !pause_changed && verdicts.empty() &&
-         removable.empty();
+         removable.empty() && pin_retries.empty() && pin_retries_ended.empty();
 }
 
 Difference Diff(const Snapshot& from, const Snapshot& to) {
@@ -170,6 +179,8 @@ Difference Diff(const Snapshot& from, const Snapshot& to) {
       .verdicts =
           ChangedOrGone(from.verdicts, to.verdicts, &VerdictCount::blocks),
       .removable = Changed(from.removable, to.removable),
+      .pin_retries = Changed(from.pin_retries, to.pin_retries),
+      .pin_retries_ended = Gone(from.pin_retries, to.pin_retries),
       .block_size_bytes = to.block_size_bytes,
   };
   for (const PinKinds& kinds : Gone(from.pin_kinds, to.pin_kinds))

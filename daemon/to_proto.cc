@@ -766,6 +766,8 @@ v1::Difference ToProto(const Difference& difference) {
   for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
   if (difference.pause_changed) {
     v1::PauseChange& pause = *out.mutable_pause();
+  Convert(difference.pin_retries, out.mutable_pin_retries());
+  Convert(difference.pin_retries_ended, out.mutable_pin_retries_ended());
     if (difference.paused_since)
       *pause.mutable_since() = ToProto(*difference.paused_since);
   }

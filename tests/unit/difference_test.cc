@@ -128,6 +128,20 @@ TEST(Difference, KindsOfPinsAreToldUnlessTheyOnlyAged) {
               ElementsAre(to.pin_kinds[0], PinKinds{.zone = "Movable"}));
 }
 
+TEST(Difference, CallsThatComeRoundAreToldWhenTheyBeginMeetAnotherPageAndEnd) {
+  Snapshot from = Some();
+  from.pin_retries = {{.process = {.pid = 7}, .begin = {3, 3}, .rounds = 200}};
+  EXPECT_THAT(Diff(Some(), from).pin_retries, ElementsAre(from.pin_retries[0]));
+  Snapshot to = from;
+  to.pin_retries[0].rounds = 300;
+  EXPECT_TRUE(Diff(from, to).empty()) << "rounds alone are no news";
+  to.pin_retries[0].page = BlockingPage{.pfn = 23};
+  EXPECT_THAT(Diff(from, to).pin_retries, ElementsAre(to.pin_retries[0]));
+  const Difference end = Diff(to, Some());
+  EXPECT_FALSE(end.empty());
+  EXPECT_THAT(end.pin_retries_ended, ElementsAre(to.pin_retries[0]));
+}
+
 TEST(Difference, BlocksThatAreInAStateNoMoreAreZero) {
   Snapshot to = Some();
   to.blocks = {{.nid = 0, .zone = "Normal", .state = "offline", .blocks = 3}};

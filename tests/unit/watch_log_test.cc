@@ -200,6 +200,38 @@ TEST_F(WatchLogTest, FollowsAnAttemptFromItsBeginningToItsEnd) {
             "12:00:11  online memory9 by ?(0): ok after 0.0 s\n");
 }
 
+TEST_F(WatchLogTest, TellsOfCallsThatComeRoundAndRound) {
+  Begin();
+  EXPECT_EQ(Lines(R"pb(difference {
+                         time { seconds: 43210 }
+                         pin_retries {
+                           process { pid: 77 comm: "app" }
+                           door: "pin_user_pages"
+                           rounds: 1023
+                           page {
+                             pfn: 4660
+                             page_class: "pinned_exact"
+                             certainty: CERTAINTY_HELD
+                             owners: 1
+                           }
+                         }
+                       })pb"),
+            "12:00:10  app(77): pin_user_pages comes round and round, 1,023 "
+            "times so far\n"
+            "12:00:10    cannot isolate pfn 0x1234 pinned_exact, held by "
+            "qemu(812)\n");
+  EXPECT_EQ(Lines(R"pb(difference {
+                         time { seconds: 43211 }
+                         pin_retries_ended {
+                           process { pid: 77 comm: "app" }
+                           door: "pin_user_pages"
+                           rounds: 2000
+                         }
+                       })pb"),
+            "12:00:11  app(77): pin_user_pages comes round no more, after some "
+            "2,000 rounds\n");
+}
+
 TEST_F(WatchLogTest, WhoIsOutOfSightInAPauseHasNotLetGo) {
   Begin();
   EXPECT_EQ(Lines(R"pb(

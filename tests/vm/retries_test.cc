@@ -72,6 +72,13 @@ class Spread {
            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 };
 
+// Whether `pinwatch watch` says that next, between other lines.
+bool Tells(Process& watch, const std::string& words) {
+  while (const auto line = watch.NextLine(kPatience))
+    if (line->find(words) != std::string::npos) return true;
+  return false;
+}
+
 // An attempt to take a block offline has all its pages off their lists until
 // the last one that it waits for is written out. Who pins one of them for long
 // comes round until it has that page itself, and fails, as it does not move.
@@ -103,6 +110,8 @@ TEST_F(Retries, AreToldWhileTheyLast) {
   while (!begin()) ASSERT_LT(holders.size(), 7u);
   Process& holder = *holders.back();
   Process& offline = *offlines.back();
+  Process watch({"pinwatch", "watch"});
+  watch.ReadLine(kPatience);
   holder.WriteLine();
   Json retry;
   EXPECT_TRUE(Eventually(kPatience, [&] {
@@ -112,10 +121,15 @@ TEST_F(Retries, AreToldWhileTheyLast) {
     // A look may have met the call's own pin; the next one mends that.
     return !retry.is_null() && retry.at("page").at("pins") == 0;
   }));
+  const std::string caller =
+      "hold-vmsplice(" + std::to_string(held.at("pid").get<int>()) + "): ";
+  const std::string door = retry.value("door", "");
+  EXPECT_TRUE(Tells(watch, caller + door + " comes round and round"));
   offline.Signal(SIGTERM);
   EXPECT_EQ(Json::parse(holder.ReadLine(kPatience)).at("register_error"),
             ENOMEM);
   offline.Wait(kPatience);
+  EXPECT_TRUE(Tells(watch, caller + door + " comes round no more"));
   ASSERT_TRUE(retry.is_object());
   EXPECT_GT(retry.at("rounds"), 1) << retry;
   EXPECT_EQ(retry.at("page").at("pfn"), pfn) << retry;
