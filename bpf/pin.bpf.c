@@ -165,6 +165,18 @@ struct {
 	__array(values, struct chunk_map);
 } claim_chunks SEC(".maps");
 
+/*
+ * Pages that recorded long-term calls have pinned, by section: of up to PINWATCH_PIN_BULK
+ * of a call all count where the first one stands.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} pin_landed SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -867,6 +879,15 @@ __noinline int claim_contested__bounded(__u32 i)
 					break;                                                     \
 	} while (0)
 
+static __always_inline void note_landed(__u64 pfn, __u64 nr_pages)
+{
+	__u32 section = pfn >> SECTION_SHIFT;
+	__u64 *landed = bpf_map_lookup_elem(&pin_landed, &section);
+
+	if (landed)
+		__sync_fetch_and_add(landed, nr_pages);
+}
+
 static __always_inline long claim_bulk(struct long_walk *walk, const bool bounded)
 {
 	struct scratch *work = walk->work;
@@ -879,6 +900,7 @@ static __always_inline long claim_bulk(struct long_walk *walk, const bool bounde
 	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64),
 					 (void *)(work->array + work->nr_done * sizeof(__u64))))
 		return 1;
+	note_landed(pfn_of(work->pages[0]), nr);
 	work->nr_contested = 0;
 	work->rest_from = nr & ~(PAGES_A_STEP - 1UL);
 	LOOP(claim_step, nr / PAGES_A_STEP, PINWATCH_PIN_BULK / PAGES_A_STEP, walk, bounded);

@@ -90,6 +90,20 @@ std::string Retries(const v1::Snapshot& snapshot) {
   return text;
 }
 
+// "pages pinned for long by where they landed: 23 in 0/Normal, ..."
+std::string Landings(const v1::Snapshot& snapshot) {
+  std::string text;
+  for (const v1::PinLanding& landing : snapshot.landings())
+    if (landing.pages())
+      absl::StrAppend(
+          &text, text.empty() ? "pages pinned for long, by where: " : ", ",
+          Count(landing.pages()), " in ",
+          landing.has_nid()
+              ? absl::StrCat(landing.nid(), "/", Printable(landing.zone()))
+              : "a zone not known");
+  return text.empty() ? "" : Wrap(text, kWidth, 2);
+}
+
 std::string Faults(const v1::PinOutcomes& outcomes) {
   if (!outcomes.measured_calls()) return "?";
   return ShortCount(outcomes.minor_faults() + outcomes.major_faults());
@@ -181,6 +195,7 @@ std::string CallsTable(const v1::Snapshot& snapshot) {
       text += Detail(moves, kWidth, 2);
   }
   const v1::ClaimTotals& claims = snapshot.claims();
+  text += Landings(snapshot);
   text += Wrap(
       absl::StrCat(
           "ASKED, PINNED: pages; MEAN, 99 %: time of a call; FAULTS: taken in "

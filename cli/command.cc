@@ -493,6 +493,7 @@ int RunCalls(const Options& options, std::ostream& out, std::ostream& err) {
   if (all.has_claims())
     *calls->mutable_claims() = std::move(*all.mutable_claims());
   *calls->mutable_pin_retries() = std::move(*all.mutable_pin_retries());
+  *calls->mutable_landings() = std::move(*all.mutable_landings());
   if (all.has_moves_long_term_pins())
     calls->set_moves_long_term_pins(all.moves_long_term_pins());
   return Print(options, calls, CallsTable, out, err);

@@ -377,8 +377,27 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   gaps_.long_term_losses = now.lost_long_term;
   gaps_.short_term_losses = short_term_losses;
   claims_ = now;
+  for (const LandedPages& landed : reading.landed) {
+    const MemoryBlock* block =
+        block_pages() ? FindBlock(landed.start_pfn / block_pages()) : nullptr;
+    if (block) landed_[{block->nid, block->zone}] += landed.pages;
+  }
   call_book_.Add(std::move(reading.calls));
   return owner_book_.Update(std::move(reading.owners));
+}
+
+std::vector<PinLanding> Aggregator::Landings() const {
+  std::vector<PinLanding> landings;
+  uint64_t unknown = claims_->long_term_pages;
+  for (const Zone& zone : zones_) {
+    const auto landed = landed_.find({zone.nid, zone.name});
+    const uint64_t pages = landed == landed_.end() ? 0 : landed->second;
+    landings.push_back({.nid = zone.nid, .zone = zone.name, .pages = pages});
+    // They were read later than the total.
+    unknown -= std::min(pages, unknown);
+  }
+  landings.push_back({.pages = unknown});
+  return landings;
 }
 
 bool Aggregator::IsRetrying(const MovingCall& call, Timestamp now) const {
@@ -1172,6 +1191,7 @@ Snapshot Aggregator::Build(Timestamp now) {
     snapshot.attributions = holdings_.attributions;
     snapshot.pin_kinds = KindsAt(holdings_, now);
     snapshot.calls = call_book_.AddUp(owner_book_);
+    snapshot.landings = Landings();
     snapshot.inferred = InferredHolders(holdings_, Rules(now));
     if (pin_rules_.infer_holders) {
       snapshot.inference = inference_totals_;
@@ -1209,6 +1229,7 @@ void Aggregator::HideHooked(Snapshot& snapshot) {
   snapshot.attributions.clear();
   snapshot.pin_kinds.clear();
   snapshot.calls.clear();
+  snapshot.landings.clear();
   snapshot.inferred.clear();
   snapshot.inference.reset();
   snapshot.claims.reset();

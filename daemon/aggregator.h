@@ -238,6 +238,7 @@ class Aggregator {
   Basis BasisNow() const;
   void UpdateHoldings(Timestamp now);
   void UpdateGrowth(Timestamp now);
+  std::vector<PinLanding> Landings() const;
   bool MovesLongTermPins() const;
   HostState HostStateNow() const;
   BlockVerdict JudgeBlock(const MemoryBlock& block,
@@ -287,6 +288,8 @@ class Aggregator {
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;
+  // Long-term pages by where they were pinned, known or not.
+  std::map<std::pair<int, std::string>, uint64_t> landed_;
   std::vector<PinRetry> pin_retries_;
   ClaimGaps gaps_;
   Inference inference_;

@@ -188,6 +188,21 @@ void ReadCmaPins(const Scrape& s, const Emit& emit) {
   });
 }
 
+void ReadHugeRanges(const Scrape& s, const Emit& emit) {
+  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
+    emit(KindsOf(s.snapshot, zone).huge_ranges, zone.nid, zone.name);
+  });
+}
+
+void ReadLandings(const Scrape& s, const Emit& emit) {
+  for (const PinLanding& landing : s.snapshot.landings) {
+    if (landing.nid < 0)
+      emit(landing.pages, "unknown", "unknown");
+    else
+      emit(landing.pages, landing.nid, landing.zone);
+  }
+}
+
 void ReadSuspects(const Scrape& s, const Emit& emit) {
   if (!s.snapshot.claims) return;
   emit(s.snapshot.owners.nr_suspects());
@@ -740,6 +755,21 @@ constexpr MetricDef kMetrics[] = {
              "where this kernel has none.",
      .labels = {"numa_node", "mem_zone"},
      .read = ReadCmaPins},
+    {.name = "pinwatch_pinned_huge_ranges",
+     .type = kGauge,
+     .help = "Aligned ranges of 2 MiB that pinned pages, smaller than that, "
+             "keep from being huge pages; pinwatch migrations names who holds "
+             "most. Source: census of struct page.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = ReadHugeRanges},
+    {.name = "pinwatch_long_term_landed_pages_total",
+     .type = kCounter,
+     .help = "Pages that long-term calls pinned, by node and zone: of up to "
+             "256 pages of a call all count where the first one stands. "
+             "unknown: calls that were not recorded, and memory blocks of "
+             "several zones.",
+     .labels = {"numa_node", "mem_zone"},
+     .read = ReadLandings},
     {.name = "pinwatch_suspected_leaks",
      .type = kGauge,
      .help = "Owners whose long-term pins only grow, for as long as "

@@ -160,6 +160,9 @@ PinSource::PinSource() = default;
 PinSource::~PinSource() {
   Close(hooks_);
   if (activity_) munmap(const_cast<pin_activity*>(activity_), activity_bytes_);
+  if (landed_)
+    munmap(const_cast<uint64_t*>(landed_),
+           landed_told_.size() * sizeof(uint64_t));
   for (const Chunk& chunk : chunks_) {
     munmap(chunk.memory, sizeof(claim_chunk));
     close(chunk.fd);
@@ -200,8 +203,8 @@ absl::StatusOr<std::unique_ptr<PinSource>> PinSource::Open(
   programs.rodata->foll_longterm = layout.foll_longterm;
   programs.rodata->foll_pin = layout.foll_pin;
   programs.rodata->vmemmap_base_at = addresses.At("vmemmap_base");
-  bpf_map__set_max_entries(programs.maps.claim_chunks,
-                           std::max(kMinSections, 2 * nr_sections));
+  for (bpf_map* map : {programs.maps.claim_chunks, programs.maps.pin_landed})
+    bpf_map__set_max_entries(map, std::max(kMinSections, 2 * nr_sections));
   bpf_map__set_max_entries(programs.maps.claim_runs, options.max_runs);
   bpf_map__set_max_entries(programs.maps.pin_activity, options.max_owners + 1);
   for (bpf_map* map : {programs.maps.free_owners, programs.maps.pin_owners,
@@ -347,7 +350,8 @@ absl::Status PinSource::Load(bool programs_too) {
   ring_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), TakeNews,
                                this, nullptr));
   if (!ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
-  return MapActivity();
+  if (absl::Status status = MapActivity(); !status.ok()) return status;
+  return MapLanded();
 }
 
 // Puts the programs that were loaded on their doors, in the place of others if
@@ -500,6 +504,17 @@ absl::Status PinSource::MapActivity() {
   if (memory == MAP_FAILED)
     return absl::ErrnoToStatus(errno, "map what owners have done");
   activity_ = static_cast<const pin_activity*>(memory);
+  return absl::OkStatus();
+}
+
+absl::Status PinSource::MapLanded() {
+  const bpf_map* map = programs_->maps.pin_landed;
+  landed_told_.resize(bpf_map__max_entries(map));
+  void* memory = mmap(nullptr, landed_told_.size() * sizeof(uint64_t),
+                      PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+  if (memory == MAP_FAILED)
+    return absl::ErrnoToStatus(errno, "map where pins have landed");
+  landed_ = static_cast<const uint64_t*>(memory);
   return absl::OkStatus();
 }
 
@@ -791,6 +806,22 @@ std::vector<MovingCall> PinSource::ReadMoving(Timestamp now) {
   return calls;
 }
 
+std::vector<LandedPages> PinSource::ReadLanded(const ClaimTotals& totals) {
+  std::vector<LandedPages> landed;
+  // Once more after the total came to rest, which counts a call a bit earlier.
+  const bool changed = totals.long_term_pages != landed_read_;
+  if (!changed && landed_settled_) return landed;
+  landed_settled_ = !changed;
+  landed_read_ = totals.long_term_pages;
+  for (size_t section = 0; section < landed_told_.size(); ++section) {
+    const uint64_t pages = __atomic_load_n(&landed_[section], __ATOMIC_RELAXED);
+    const uint64_t told = std::exchange(landed_told_[section], pages);
+    if (pages != told)
+      landed.push_back({section * kSectionPages, pages - told});
+  }
+  return landed;
+}
+
 // Of calls that were not told of yet.
 PinLatencies PinSource::ReadLatencies(uint32_t owner) {
   PinLatencies news{};
@@ -891,6 +922,7 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
     WriteAgedRuns(now.monotonic_ns);
   }
   reading.moving = ReadMoving(now);
+  reading.landed = ReadLanded(reading.totals);
   reading.totals.owners = nr_owners_;
   reading.gaps_at_start = gaps_at_start_;
   reading.doors_not_followed.assign(doors_.not_followed.begin(),

@@ -122,6 +122,7 @@ class PinSource {
   absl::Status TakeOverChunks();
   void NoteAttached();
   absl::Status MapActivity();
+  absl::Status MapLanded();
   absl::Status FillFreeOwners();
   absl::StatusOr<Chunk> MakeChunk(uint64_t section);
   absl::StatusOr<Chunk> MapChunk(int fd);
@@ -134,6 +135,7 @@ class PinSource {
   OwnerErrors ReadErrors(const ClaimTotals& totals);
   OwnerMoves ReadMoves();
   std::vector<MovingCall> ReadMoving(Timestamp now);
+  std::vector<LandedPages> ReadLanded(const ClaimTotals& totals);
   PinLatencies ReadLatencies(uint32_t owner);
   void ReadActivity(uint32_t index, Timestamp now,
                     const OwnerErrors& new_errors, const OwnerMoves& new_moves,
@@ -156,7 +158,11 @@ class PinSource {
   ClaimTable table_;
   const pin_activity* activity_ = nullptr;  // by index
   size_t activity_bytes_ = 0;
-  std::vector<KnownOwner> owners_;  // by index
+  const uint64_t* landed_ = nullptr;   // pages by section
+  std::vector<uint64_t> landed_told_;  // of these
+  uint64_t landed_read_ = 0;           // long-term pages in all, then
+  bool landed_settled_ = false;        // and all of them were told
+  std::vector<KnownOwner> owners_;     // by index
   uint64_t nr_owners_ = 0;
   std::map<uint32_t, OwnerReading> new_owners_;  // by index, not told of yet
   std::vector<pin_owner_key> news_;

@@ -311,6 +311,17 @@ struct SubsystemCalls {
 struct PinOwner {
   uint32_t id = 0;  // not used again while a page has a claim of it
   bool long_term = false;
+// Pages that long-term calls have pinned in a zone since the programs were
+// attached. Of up to 256 pages of a call all count where the first one stands,
+// whose memory block has the zone now.
+struct PinLanding {
+  int nid = -1;      // -1: it is not known where
+  std::string zone;  // empty: the same
+  uint64_t pages = 0;
+
+  bool operator==(const PinLanding&) const = default;
+};
+
   Process process;        // whose memory was pinned
   Shared<Process> via;    // who asked, where that was another process
   std::string door;       // pin function it came through
@@ -1043,6 +1054,8 @@ struct Snapshot {
   std::vector<PinRetry> pin_retries;         // by pid and begin
   std::vector<InferredHolder> inferred;      // those with pages
   std::optional<InferenceTotals> inference;  // unset: holders are not inferred
+  // Every zone, and last what is not known where; empty as claims are not set.
+  std::vector<PinLanding> landings;
   GovernorState governor;
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
   // them for long, as Linux does from v5.13 on. Unknown: migrations are not

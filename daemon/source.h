@@ -210,6 +210,14 @@ struct OwnerCalls {
   bool long_term = false;
   PinCalls calls;
   std::string door;  // of the owner
+// Pages that recorded long-term calls have pinned since the reading before.
+struct LandedPages {
+  // Of the section of 32,768 pages in which the first of each 256 pages of a
+  // call stood.
+  uint64_t start_pfn = 0;
+  uint64_t pages = 0;
+};
+
 };
 
 // A long-term call that is under way and has something to move.
@@ -234,6 +242,7 @@ struct ClaimReading {
   // Doors of long-term pins that are not followed: their pins have no claims.
   std::vector<std::string> doors_not_followed;
 };
+  std::vector<LandedPages> landed;  // by start_pfn
 
 // A page in a pipe that a process has open, if only at one end.
 struct PipePage {

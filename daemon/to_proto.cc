@@ -198,6 +198,14 @@ v1::PinKinds ToProto(const PinKinds& kinds) {
 }
 
 v1::Process ToProto(const Process& process) {
+v1::PinLanding ToProto(const PinLanding& landing) {
+  v1::PinLanding out;
+  if (landing.nid >= 0) out.set_nid(landing.nid);
+  out.set_zone(ToUtf8(landing.zone));
+  out.set_pages(landing.pages);
+  return out;
+}
+
   v1::Process out;
   out.set_pid(process.pid);
   out.set_start_boottime_ns(process.start_boottime_ns);
@@ -730,6 +738,7 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   Convert(snapshot.pin_retries, out.mutable_pin_retries());
   if (snapshot.inference)
     *out.mutable_inference() = ToProto(*snapshot.inference);
+  Convert(snapshot.landings, out.mutable_landings());
   if (snapshot.moves_long_term_pins)
     out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);
   if (snapshot.paused_since)

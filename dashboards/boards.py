@@ -198,6 +198,13 @@ _MOVES = ("What long-term calls have to move first (pinwatch calls)", [
     graph("On nobody's account", "Pages moved for calls whose begin was not noted, and times a hook did not run.",
           (f"sum(rate(pinwatch_pin_moves_lost_pages_total{_RATE}))", "pages"),
           (f"sum(rate(pinwatch_pin_moves_missed_total{_RATE}))", "hooks not run"), min=0, size=THIRD),
+    graph("Where long-term pins land", "Pages a second that were pinned for long, by zone. What may not stay in ZONE_MOVABLE "
+          "or CMA presses on the others.",
+          (f"sum by (numa_node, mem_zone) (rate(pinwatch_long_term_landed_pages_total{_RATE}))",
+           "node {{numa_node}} {{mem_zone}}"), min=0, size=HALF),
+    graph("Where they are held", "Pages that are pinned for long now, by zone.",
+          ('sum by (numa_node, mem_zone) (pinwatch_attributed_pages_by_kind{kind="long_term"})',
+           "node {{numa_node}} {{mem_zone}}"), min=0, size=HALF),
 ])
 
 _MIGRATION = ("Migration", [

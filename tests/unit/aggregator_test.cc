@@ -615,6 +615,25 @@ TEST_F(ClaimedTest, WhoClaimsAPinnedPageHoldsIt) {
   EXPECT_EQ(snapshot.claims->lost_long_term, 0u);
 }
 
+TEST_F(ClaimedTest, PagesLandInTheZoneOfTheirBlockAndTheRestIsNotKnownWhere) {
+  aggregator_.SetClaims(At(2), {.landed = {{.start_pfn = 0, .pages = 23},
+                                           {.start_pfn = 1 << 30, .pages = 3}},
+                                .totals = {.long_term_pages = 30}});
+  aggregator_.SetClaims(At(3), {.landed = {{.start_pfn = 0, .pages = 7}},
+                                .totals = {.long_term_pages = 37}});
+  const std::vector<PinLanding> landings = aggregator_.Build(At(4)).landings;
+  uint64_t all = 0;
+  std::map<std::string, uint64_t> pages;
+  for (const PinLanding& landing : landings) {
+    pages[landing.zone] += landing.pages;
+    all += landing.pages;
+  }
+  EXPECT_EQ(all, 37u);
+  EXPECT_EQ(pages.at("Normal"), 30u);
+  EXPECT_EQ(pages.at("Movable"), 0u) << "every zone from the start";
+  EXPECT_EQ(landings.back(), (PinLanding{.pages = 7}));
+}
+
 TEST_F(ClaimedTest, WithoutClaimsNobodyIsToldOf) {
   LookAtClaims(3, 2);
   const Snapshot snapshot = aggregator_.Build(At(9));

@@ -42,6 +42,9 @@ TEST(CallsTable, ShowsLongTermOnesFirstAndWhatWentWrong) {
           short_term_skipped: 999000
           unmeasured_calls: 3
         }
+        landings { nid: 0 zone: "Normal" pages: 206 }
+        landings { nid: 0 zone: "Movable" }
+        landings { pages: 23 }
         calls {
           subsystem: "direct_io"
           calls: 1001

@@ -1079,7 +1079,9 @@ TEST(ToProto, TextsOfOwnersAreMadeValid) {
                          .unknown = 22,
                          .long_term_older = {23, 24},
                          .short_term_older = {25},
-                         .long_term_in_cma = 26}};
+                         .long_term_in_cma = 26,
+                         .huge_ranges = 28}};
+  snapshot.landings = {{.nid = 0, .zone = "\xff", .pages = 29}, {.pages = 30}};
   snapshot.attributions = {{.nid = 3,
                             .zone = "\xff",
                             .certainty = Certainty::kUnattributed,
@@ -1141,6 +1143,11 @@ TEST(ToProto, EveryClaimTotalHasItsField) {
                                 .lost_recursion = 7,
                                 .lost_owners = 8,
                                 .lost_pages = 9,
+  EXPECT_EQ(owner.holdings(0).huge_ranges(), 27u);
+  EXPECT_EQ(kinds.huge_ranges(), 28u);
+  EXPECT_EQ(back.landings(0).pages(), 29u);
+  EXPECT_TRUE(back.landings(0).has_nid());
+  EXPECT_FALSE(back.landings(1).has_nid());
                                 .owners = 10,
                                 .chunks = 11,
                                 .chunk_bytes = 12,
