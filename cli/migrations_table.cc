@@ -151,6 +151,62 @@ void AddHighOrder(const v1::ListMigrationsResponse& migrations,
                           "IN ONE PIECE, since boot", "HAD", "FAILED", rows);
 }
 
+// Where there are some: by zone, then who holds pages in most.
+void AddHugeRanges(const v1::ListMigrationsResponse& migrations,
+                   std::string& text) {
+  std::string rows;
+  for (const v1::HugeRanges& ranges : migrations.huge_ranges())
+    if (ranges.pinned_ranges())
+      absl::StrAppendFormat(
+          &rows, "%-33s %11s\n",
+          Fit(absl::StrCat("in ", ranges.nid(), "/", ranges.zone()), 33),
+          Count(ranges.pinned_ranges()));
+  if (rows.empty()) return;
+  absl::StrAppendFormat(&text, "\n%-33s %11s %11s\n%s",
+                        "PINS KEEP FROM BEING HUGE PAGES", "RANGES", "PAGES",
+                        rows);
+  const OwnersById owners = ById(migrations.owners());
+  for (const uint32_t id : migrations.huge_range_owners()) {
+    const auto owner = owners.find(id);
+    if (owner == owners.end()) continue;
+    uint64_t ranges = 0;
+    for (const v1::PinHolding& holding : owner->second->holdings())
+      ranges += holding.huge_ranges();
+    const v1::Process& process = owner->second->process();
+    absl::StrAppendFormat(
+        &text, "%-33s %11s %11s  %s\n",
+        Fit(absl::StrCat("by ", NameWithPid(process.comm(), process.pid(), 30)),
+            33),
+        Count(ranges), Count(PagesHeld(*owner->second)),
+        Fit(owner->second->subsystem(), 20));
+  }
+  absl::StrAppend(&text,
+                  "RANGES: of 2 MiB; a range counts with each who holds pages "
+                  "in it\n");
+}
+
+void AddPinMoves(const v1::ListMigrationsResponse& migrations,
+                 std::string& text) {
+  std::string rows;
+  for (const v1::SubsystemMoves& some : migrations.pin_moves()) {
+    uint64_t moved = 0, copied = 0;
+    for (const v1::PinMovedPages& pages : some.moves().pages()) {
+      moved += pages.moved_pages();
+      copied += pages.copied_bytes();
+    }
+    absl::StrAppendFormat(&rows, "%-17s %11s %11s %11s %9s\n",
+                          Fit(some.subsystem(), kReasonWidth),
+                          Count(some.moves().calls()), Count(moved),
+                          Count(some.moves().failed_pages()),
+                          Bytes(static_cast<double>(copied)));
+  }
+  if (!rows.empty())
+    absl::StrAppendFormat(
+        &text, "\n%-17s %11s %11s %11s %9s\n%s%s", "LONG-TERM PINS OF", "CALLS",
+        "MOVED", "FAILED", "COPIED", rows,
+        "COPIED: what it would save to discard what need not be kept\n");
+}
+
 void AddCma(const v1::ListMigrationsResponse& migrations, std::string& text) {
   std::string rows;
   for (const v1::CmaArea& area : migrations.contig_ranges().cma())
@@ -247,6 +303,7 @@ std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
   std::string text;
   AddReasons(migrations, text);
   AddPlaces(migrations, text);
+  AddPinMoves(migrations, text);
   AddHighOrder(migrations, text);
   AddCma(migrations, text);
   AddRanges(migrations, now, text);

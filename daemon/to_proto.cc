@@ -807,6 +807,53 @@ v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot,
 
 v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
                                              uint64_t first_id, size_t size) {
+namespace {
+
+// Owners whose pages stand in most ranges of 2 MiB, those first.
+std::vector<uint32_t> HugeRangeOwners(const OwnerList& owners) {
+  constexpr size_t kMost = 10;
+  std::vector<std::pair<uint64_t, uint32_t>> most;  // by ranges, then id
+  for (auto owner = owners.begin(); owner != owners.end(); ++owner) {
+    if (!owner.page().Holds(owner.id())) continue;
+    uint64_t ranges = 0;
+    for (const PinHolding& holding : (*owner).holdings)
+      ranges += holding.huge_ranges;
+    if (ranges) most.emplace_back(ranges, owner.id());
+  }
+  const size_t size = std::min(kMost, most.size());
+  std::partial_sort(most.begin(), most.begin() + static_cast<ptrdiff_t>(size),
+                    most.end(), [](const auto& a, const auto& b) {
+                      return std::pair(b.first, a.second) <
+                             std::pair(a.first, b.second);
+                    });
+  std::vector<uint32_t> ids;
+  for (size_t i = 0; i < size; ++i) ids.push_back(most[i].second);
+  return ids;
+}
+
+void AddForHugePages(const Snapshot& snapshot,
+                     v1::ListMigrationsResponse& out) {
+  for (const PinKinds& kinds : snapshot.pin_kinds) {
+    v1::HugeRanges& ranges = *out.add_huge_ranges();
+    ranges.set_nid(kinds.nid);
+    ranges.set_zone(ToUtf8(kinds.zone));
+    ranges.set_pinned_ranges(kinds.huge_ranges);
+  }
+  for (const uint32_t id : HugeRangeOwners(snapshot.owners))
+    out.add_huge_range_owners(id);
+}
+
+void AddPinMoves(const Snapshot& snapshot, v1::ListMigrationsResponse& out) {
+  for (const SubsystemCalls& calls : snapshot.calls) {
+    if (!calls.calls.outcomes.moves) continue;
+    v1::SubsystemMoves& moves = *out.add_pin_moves();
+    moves.set_subsystem(ToUtf8(calls.subsystem));
+    *moves.mutable_moves() = ToProto(*calls.calls.outcomes.moves);
+  }
+}
+
+}  // namespace
+
   v1::ListMigrationsResponse out;
   if (first_id == 0) {
     Convert(snapshot.migrations, out.mutable_migrations());
@@ -817,6 +864,8 @@ v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
     Convert(snapshot.high_order, out.mutable_high_order());
   }
   out.set_unlisted(snapshot.migration_failures_unlisted);
+    AddForHugePages(snapshot, out);
+    AddPinMoves(snapshot, out);
   std::set<uint32_t> named;
   for (const MigrationFailure& failure : snapshot.migration_failures) {
     if (failure.id < first_id) continue;

@@ -66,6 +66,28 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
                         places { calls: 1 }
                         high_order { what: "compaction" }
                         high_order { what: "hugetlb" succeeded: 1023 failed: 7 }
+                        huge_ranges { nid: 0 zone: "Normal" pinned_ranges: 37 }
+                        huge_ranges { nid: 0 zone: "Movable" }
+                        huge_range_owners: 1
+                        huge_range_owners: 99
+                        owners {
+                          id: 1
+                          process { pid: 812 comm: "fio" }
+                          subsystem: "io_uring"
+                          holdings {
+                            pins { pages: 1023 }
+                            huge_ranges: 23
+                          }
+                        }
+                        pin_moves {
+                          subsystem: "vfio"
+                          moves {
+                            calls: 3
+                            failed_pages: 1
+                            pages { moved_pages: 23 copied_bytes: 94208 }
+                            pages { moved_pages: 7 copied_bytes: 28672 }
+                          }
+                        }
                         contig_ranges {
                           counts { outcome: "ok" }
                           counts { outcome: "EBUSY" attempts: 7 }
@@ -100,6 +122,10 @@ TEST(MigrationsTable, TellsWhatStayedWhyAndWhoHoldsIt) {
       "FIRST FOLIO IN          CALLS       MOVED      FAILED\n"
       "0/Movable                   1           3           2\n"
       "not known                   1           0           0\n"
+      "\n"
+      "LONG-TERM PINS OF       CALLS       MOVED      FAILED    COPIED\n"
+      "vfio                        3          30           1   120 KiB\n"
+      "COPIED: what it would save to discard what need not be kept\n"
       "\n"
       "IN ONE PIECE, since boot                  HAD      FAILED\n"
       "a huge page for hugetlbfs               1,023           7\n"

@@ -464,10 +464,20 @@ TEST_F(ServiceTest, FailedMigrationsComeInPagesWithTheTotalsOnTheFirst) {
   EXPECT_EQ(page.details_size(), 0);
   EXPECT_EQ(page.places_size(), 0);
   ASSERT_EQ(page.failures_size(), 1);
+  EXPECT_EQ(page.owners(1).id(), 3u);
+  ASSERT_EQ(page.huge_range_owners_size(), 1);
+  EXPECT_EQ(page.huge_range_owners(0), 3u);
+  ASSERT_EQ(page.huge_ranges_size(), 1);
+  EXPECT_EQ(page.huge_ranges(0).pinned_ranges(), 9u);
+  ASSERT_EQ(page.pin_moves_size(), 1);
+  EXPECT_EQ(page.pin_moves(0).subsystem(), "vfio");
+  EXPECT_EQ(page.pin_moves(0).moves().calls(), 1u);
   EXPECT_EQ(page.failures(0).id(), 6u);
   EXPECT_EQ(page.next_page_token(), "");
   request.set_page_token("no token");
   EXPECT_EQ(ListMigrations(request, &page).error_code(),
+  EXPECT_EQ(page.huge_ranges_size(), 0);
+  EXPECT_EQ(page.pin_moves_size(), 0);
             grpc::StatusCode::INVALID_ARGUMENT);
 }
 
