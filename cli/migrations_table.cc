@@ -305,6 +305,7 @@ std::string MigrationsTable(const v1::ListMigrationsResponse& migrations,
   AddPlaces(migrations, text);
   AddPinMoves(migrations, text);
   AddHighOrder(migrations, text);
+  AddHugeRanges(migrations, text);
   AddCma(migrations, text);
   AddRanges(migrations, now, text);
   AddFailures(migrations, now, text);

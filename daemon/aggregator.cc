@@ -448,9 +448,9 @@ uint64_t Aggregator::block_pages() const {
 
 const MemoryBlock* Aggregator::FindBlock(uint64_t block_id) const {
   const auto block =
-      std::find_if(blocks_.blocks.begin(), blocks_.blocks.end(),
-                   [&](const MemoryBlock& b) { return b.id == block_id; });
-  return block == blocks_.blocks.end() ? nullptr : &*block;
+      std::ranges::lower_bound(blocks_.blocks, block_id, {}, &MemoryBlock::id);
+  return block == blocks_.blocks.end() || block->id != block_id ? nullptr
+                                                                : &*block;
 }
 
 bool Aggregator::CanBeLookedAt(uint64_t block_id) const {

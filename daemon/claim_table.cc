@@ -84,6 +84,7 @@ void AddAge(const AgedPages& part, std::vector<AgedPages>& to) {
     same->pages += part.pages;
 }
 
+// Pages come by pfn.
 void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
   const auto same_owners = [](const Claim& a, const Claim& b) {
     return a.owner == b.owner && a.long_term == b.long_term;
@@ -101,6 +102,9 @@ void AddToGroups(PinGroup page, std::vector<PinGroup>& groups) {
     groups.push_back(std::move(page));
     return;
   }
+  for (const uint64_t range : page.huge_ranges)
+    if (group->huge_ranges.empty() || group->huge_ranges.back() != range)
+      group->huge_ranges.push_back(range);
   group->pins.pages += page.pins.pages;
   group->pins.references += page.pins.references;
   if (group->unclaimed.size() < kMaxUnclaimed)
@@ -281,6 +285,9 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
     if (ReadsAsPinned(ClassOf(page))) {
       claims = ClaimsOn(page, now_ns);
       const bool counts = !large || page.head_pfn == page.pfn;
+      std::vector<uint64_t> huge_ranges;
+      if (!large || uint64_t{1} << page.order < kHugePages)
+        huge_ranges = {page.pfn / kHugePages};
       std::vector<UnclaimedFolio> unclaimed;
       if (claims.empty())
         unclaimed = {{.pfn = page.pfn,
@@ -297,7 +304,8 @@ void ClaimTable::FinishLook(uint64_t end_pfn,
            .claims = claims,
            .pins = {page.nr_pages,
                     counts ? static_cast<uint64_t>(page.pins) : 0},
-           .unclaimed = std::move(unclaimed)},
+           .unclaimed = std::move(unclaimed),
+           .huge_ranges = std::move(huge_ranges)},
           look.pins);
     }
     if (list_pages) AddToList(page, claims, look.listed);

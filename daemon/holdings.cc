@@ -75,10 +75,33 @@ void AddAges(const PinGroup& group, size_t holder, int64_t now_ns,
     to[i] += ClaimedBefore(group, holder, now_ns - kPinAges[i].ns);
 }
 
-// Who is shared with another holds it for as long as either does.
-void AddKind(const PinGroup& group, const Attribution& who,
-             const std::string& zone, int64_t short_term_until_ns,
-             Holdings& holdings) {
+// Ranges of one look by what they count for, at some place in Holdings: with
+// each once, however many groups have pages there.
+template <typename Place>
+class RangesBy {
+ public:
+  void Add(const Place& place, const std::vector<uint64_t>& ranges) {
+    std::vector<uint64_t>& to = by_place_[place];
+    to.insert(to.end(), ranges.begin(), ranges.end());
+  }
+  template <typename Count>
+  void ForEach(const Count& count) {
+    for (auto& [place, ranges] : by_place_) {
+      std::ranges::sort(ranges);
+      const auto repeated = std::ranges::unique(ranges);
+      count(place, ranges.size() - repeated.size());
+    }
+  }
+
+ private:
+  std::map<Place, std::vector<uint64_t>> by_place_;
+};
+
+// Who is shared with another holds it for as long as either does. The result is
+// the place among the kinds.
+size_t AddKind(const PinGroup& group, const Attribution& who,
+               const std::string& zone, int64_t short_term_until_ns,
+               Holdings& holdings) {
   std::vector<PinKinds>& to = holdings.kinds;
   bool any_long = false;
   bool any_short = false;
@@ -97,11 +120,12 @@ void AddKind(const PinGroup& group, const Attribution& who,
   if (same == to.end())
     same = to.insert(to.end(), {.nid = group.nid, .zone = zone});
   holdings.long_term_made.resize(to.size());
-  auto& made = holdings.long_term_made[static_cast<size_t>(same - to.begin())];
+  const auto place = static_cast<size_t>(same - to.begin());
+  auto& made = holdings.long_term_made[place];
   (!sure      ? same->unknown
    : any_long ? same->long_term
               : same->short_term) += group.pins.pages;
-  if (!sure) return;
+  if (!sure) return place;
   const size_t holder = FirstHolder(group, who);
   if (any_long)
     for (const AgedPages& part : group.ages.at(holder))
@@ -109,22 +133,25 @@ void AddKind(const PinGroup& group, const Attribution& who,
   else
     AddAges(group, holder, short_term_until_ns, same->short_term_older);
   if (any_long && group.cma) same->long_term_in_cma += group.pins.pages;
+  return place;
 }
 
-void AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
+// The result is its place.
+size_t AddHolding(const PinHolding& part, std::vector<PinHolding>& to) {
   const auto same = std::find_if(to.begin(), to.end(), [&](auto& other) {
     return other.nid == part.nid && other.zone == part.zone &&
            other.cma == part.cma && other.certainty == part.certainty;
   });
   if (same == to.end()) {
     to.push_back(part);
-    return;
+    return to.size() - 1;
   }
   Add(part.pins, same->pins);
   same->overdue_pages += part.overdue_pages;
   same->since_exact = same->since_exact && part.since_exact;
   if (part.since.monotonic_ns < same->since.monotonic_ns)
     same->since = part.since;
+  return static_cast<size_t>(same - to.begin());
 }
 
 void AddInferredPages(const InferredPages& part,
@@ -190,6 +217,8 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {
   const int64_t short_term_until_ns = ShortTermUntil(look);
+  RangesBy<size_t> of_kinds;
+  RangesBy<std::pair<uint32_t, size_t>> of_owners;
   for (const PinGroup& group : look.pins) {
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
@@ -199,7 +228,8 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
     else
       AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
                      to.attributions);
-    AddKind(group, who, zone, short_term_until_ns, to);
+    of_kinds.Add(AddKind(group, who, zone, short_term_until_ns, to),
+                 group.huge_ranges);
     for (size_t i = 0; i < group.claims.size(); ++i) {
       const Claim& claim = group.claims[i];
       const int64_t past_ns = claim.made_ns + kShortTermNs + 1;
@@ -207,21 +237,29 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
         to.valid_until_ns = std::min(to.valid_until_ns, past_ns);
       if (!Has(who, claim)) continue;
       const bool alone = who.certainty == Certainty::kHeld;
-      AddHolding({.nid = group.nid,
-                  .zone = zone,
-                  .cma = group.cma,
-                  .certainty = who.certainty,
-                  .pins = group.pins,
-                  .since = SinceOf(claim, rules),
-                  .since_exact = claim.exact,
-                  .overdue_pages = alone && !claim.long_term
-                                       ? ClaimedBefore(group, i,
-                                                       short_term_until_ns -
-                                                           rules.overdue_ns)
-                                       : 0},
-                 to.by_owner[claim.owner]);
+      const size_t place = AddHolding(
+          {.nid = group.nid,
+           .zone = zone,
+           .cma = group.cma,
+           .certainty = who.certainty,
+           .pins = group.pins,
+           .since = SinceOf(claim, rules),
+           .since_exact = claim.exact,
+           .overdue_pages =
+               alone && !claim.long_term
+                   ? ClaimedBefore(group, i,
+                                   short_term_until_ns - rules.overdue_ns)
+                   : 0},
+          to.by_owner[claim.owner]);
+      of_owners.Add({claim.owner, place}, group.huge_ranges);
     }
   }
+  of_kinds.ForEach([&](size_t place, uint64_t ranges) {
+    to.kinds[place].huge_ranges += ranges;
+  });
+  of_owners.ForEach([&](const auto& place, uint64_t ranges) {
+    to.by_owner[place.first][place.second].huge_ranges += ranges;
+  });
 }
 
 std::vector<PinKinds> KindsAt(const Holdings& holdings, Timestamp now) {

@@ -40,9 +40,9 @@ void Fields(Archive& archive, T& folio) {
 template <typename Archive, Of<PinGroup> T>
 void Fields(Archive& archive, T& group) {
   auto& [nid, zone, page, anon, mapped, cma, pins_a_page, claims, ages, pins,
-         unclaimed] = group;
+         unclaimed, huge_ranges] = group;
   archive(nid, zone, page, anon, mapped, cma, pins_a_page, claims, ages, pins,
-          unclaimed);
+          unclaimed, huge_ranges);
 }
 
 template <typename Archive, Of<ListedPage> T>

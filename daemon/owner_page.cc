@@ -32,9 +32,10 @@ void Fields(Archive& archive, T& outcomes) {
 
 template <typename Archive, Of<PinHolding> T>
 void Fields(Archive& archive, T& holding) {
-  auto& [nid, zone, cma, certainty, pins, since, since_exact, overdue_pages] =
-      holding;
-  archive(nid, zone, cma, certainty, pins, since, since_exact, overdue_pages);
+  auto& [nid, zone, cma, certainty, pins, since, since_exact, overdue_pages,
+         huge_ranges] = holding;
+  archive(nid, zone, cma, certainty, pins, since, since_exact, overdue_pages,
+          huge_ranges);
 }
 
 template <typename Archive, Of<PinGrowth> T>

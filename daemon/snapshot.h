@@ -149,6 +149,9 @@ struct PinKinds {
   std::array<uint64_t, kNrPinAges> long_term_older{};
   std::array<uint64_t, kNrPinAges> short_term_older{};
   uint64_t long_term_in_cma = 0;  // of long_term
+  // Aligned ranges of 2 MiB that pages of all these, smaller than that, keep
+  // from being huge pages.
+  uint64_t huge_ranges = 0;
 
   bool operator==(const PinKinds&) const = default;
 };
@@ -181,6 +184,7 @@ struct PinHolding {
   // Of a short-term owner: pages it alone held for longer than that may last,
   // so that they are as good as pinned for long.
   uint64_t overdue_pages = 0;
+  uint64_t huge_ranges = 0;  // in which some of them stand; see PinKinds
 
   bool operator==(const PinHolding&) const = default;
 };
@@ -307,10 +311,6 @@ struct SubsystemCalls {
   bool operator==(const SubsystemCalls&) const = default;
 };
 
-// A process that pins pages at one call site with one kind of pin.
-struct PinOwner {
-  uint32_t id = 0;  // not used again while a page has a claim of it
-  bool long_term = false;
 // Pages that long-term calls have pinned in a zone since the programs were
 // attached. Of up to 256 pages of a call all count where the first one stands,
 // whose memory block has the zone now.
@@ -322,6 +322,10 @@ struct PinLanding {
   bool operator==(const PinLanding&) const = default;
 };
 
+// A process that pins pages at one call site with one kind of pin.
+struct PinOwner {
+  uint32_t id = 0;  // not used again while a page has a claim of it
+  bool long_term = false;
   Process process;        // whose memory was pinned
   Shared<Process> via;    // who asked, where that was another process
   std::string door;       // pin function it came through
@@ -1050,12 +1054,12 @@ struct Snapshot {
   std::vector<PinAttribution> attributions;  // of all pages read as pinned
   std::vector<PinKinds> pin_kinds;           // of the same; zones with some
   std::vector<SubsystemCalls> calls;         // by subsystem and kind
+  // Every zone, and last what is not known where; empty as claims are not set.
+  std::vector<PinLanding> landings;
   std::optional<ClaimTotals> claims;
   std::vector<PinRetry> pin_retries;         // by pid and begin
   std::vector<InferredHolder> inferred;      // those with pages
   std::optional<InferenceTotals> inference;  // unset: holders are not inferred
-  // Every zone, and last what is not known where; empty as claims are not set.
-  std::vector<PinLanding> landings;
   GovernorState governor;
   // Whether this kernel moves pages out of ZONE_MOVABLE and CMA before it pins
   // them for long, as Linux does from v5.13 on. Unknown: migrations are not

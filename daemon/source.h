@@ -95,6 +95,9 @@ struct AgedPages {
   bool operator==(const AgedPages&) const = default;
 };
 
+// Pages of a huge page of 2 MiB.
+inline constexpr uint64_t kHugePages = 512;
+
 // A folio, or the part of it that was looked at, that has pins and no claim.
 struct UnclaimedFolio {
   uint64_t pfn = 0;
@@ -120,6 +123,9 @@ struct PinGroup {
   PinCount pins;
   // Those without claims, up to a bound.
   std::vector<UnclaimedFolio> unclaimed;
+  // pfn / kHugePages of the ranges in which those stand that are smaller than a
+  // huge page; each once, ascending.
+  std::vector<uint64_t> huge_ranges;
 
   bool operator==(const PinGroup&) const = default;
 };
@@ -204,12 +210,6 @@ struct ClaimGaps {
   uint64_t short_term_losses = 0;
 };
 
-// What an owner's calls came to since the reading before.
-struct OwnerCalls {
-  uint32_t owner = 0;  // OwnerReading::index
-  bool long_term = false;
-  PinCalls calls;
-  std::string door;  // of the owner
 // Pages that recorded long-term calls have pinned since the reading before.
 struct LandedPages {
   // Of the section of 32,768 pages in which the first of each 256 pages of a
@@ -218,6 +218,12 @@ struct LandedPages {
   uint64_t pages = 0;
 };
 
+// What an owner's calls came to since the reading before.
+struct OwnerCalls {
+  uint32_t owner = 0;  // OwnerReading::index
+  bool long_term = false;
+  PinCalls calls;
+  std::string door;  // of the owner
 };
 
 // A long-term call that is under way and has something to move.
@@ -236,13 +242,13 @@ struct ClaimReading {
   std::vector<OwnerReading> owners;  // new, or changed since the one before
   std::vector<OwnerCalls> calls;     // of those that made some
   std::vector<MovingCall> moving;
+  std::vector<LandedPages> landed;  // by start_pfn
   ClaimTotals totals;
   // As they stood when the source was opened: claims may be older than it.
   ClaimGaps gaps_at_start;
   // Doors of long-term pins that are not followed: their pins have no claims.
   std::vector<std::string> doors_not_followed;
 };
-  std::vector<LandedPages> landed;  // by start_pfn
 
 // A page in a pipe that a process has open, if only at one end.
 struct PipePage {

@@ -188,6 +188,7 @@ v1::PinKinds ToProto(const PinKinds& kinds) {
   out.set_short_term_pages(kinds.short_term);
   out.set_unknown_pages(kinds.unknown);
   out.set_long_term_cma_pages(kinds.long_term_in_cma);
+  out.set_huge_ranges(kinds.huge_ranges);
   for (size_t i = 0; i < kNrPinAges; ++i) {
     v1::OlderPages& older = *out.add_older();
     older.set_older_than(kPinAges[i].name);
@@ -197,7 +198,6 @@ v1::PinKinds ToProto(const PinKinds& kinds) {
   return out;
 }
 
-v1::Process ToProto(const Process& process) {
 v1::PinLanding ToProto(const PinLanding& landing) {
   v1::PinLanding out;
   if (landing.nid >= 0) out.set_nid(landing.nid);
@@ -206,6 +206,7 @@ v1::PinLanding ToProto(const PinLanding& landing) {
   return out;
 }
 
+v1::Process ToProto(const Process& process) {
   v1::Process out;
   out.set_pid(process.pid);
   out.set_start_boottime_ns(process.start_boottime_ns);
@@ -227,6 +228,7 @@ v1::PinHolding ToProto(const PinHolding& holding) {
   out.set_since_exact(holding.since_exact);
   out.set_cma(holding.cma);
   out.set_overdue_pages(holding.overdue_pages);
+  out.set_huge_ranges(holding.huge_ranges);
   return out;
 }
 
@@ -736,9 +738,9 @@ v1::Snapshot ToProto(const Snapshot& snapshot) {
   }
   Convert(snapshot.pin_kinds, out.mutable_pin_kinds());
   Convert(snapshot.pin_retries, out.mutable_pin_retries());
+  Convert(snapshot.landings, out.mutable_landings());
   if (snapshot.inference)
     *out.mutable_inference() = ToProto(*snapshot.inference);
-  Convert(snapshot.landings, out.mutable_landings());
   if (snapshot.moves_long_term_pins)
     out.set_moves_long_term_pins(*snapshot.moves_long_term_pins);
   if (snapshot.paused_since)
@@ -764,6 +766,8 @@ v1::Difference ToProto(const Difference& difference) {
   Convert(difference.owners, out.mutable_owners());
   Convert(difference.attributions, out.mutable_attributions());
   Convert(difference.pin_kinds, out.mutable_pin_kinds());
+  Convert(difference.pin_retries, out.mutable_pin_retries());
+  Convert(difference.pin_retries_ended, out.mutable_pin_retries_ended());
   Convert(difference.attempts, out.mutable_attempts());
   Convert(difference.blocks, out.mutable_blocks());
   Convert(difference.migrations, out.mutable_migrations());
@@ -775,8 +779,6 @@ v1::Difference ToProto(const Difference& difference) {
   for (const uint32_t id : difference.owners_gone) out.add_owners_gone(id);
   if (difference.pause_changed) {
     v1::PauseChange& pause = *out.mutable_pause();
-  Convert(difference.pin_retries, out.mutable_pin_retries());
-  Convert(difference.pin_retries_ended, out.mutable_pin_retries_ended());
     if (difference.paused_since)
       *pause.mutable_since() = ToProto(*difference.paused_since);
   }
@@ -805,8 +807,6 @@ v1::ListAttemptsResponse ToAttemptsProto(const Snapshot& snapshot,
   return out;
 }
 
-v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
-                                             uint64_t first_id, size_t size) {
 namespace {
 
 // Owners whose pages stand in most ranges of 2 MiB, those first.
@@ -854,6 +854,8 @@ void AddPinMoves(const Snapshot& snapshot, v1::ListMigrationsResponse& out) {
 
 }  // namespace
 
+v1::ListMigrationsResponse ToMigrationsProto(const Snapshot& snapshot,
+                                             uint64_t first_id, size_t size) {
   v1::ListMigrationsResponse out;
   if (first_id == 0) {
     Convert(snapshot.migrations, out.mutable_migrations());
@@ -862,11 +864,12 @@ void AddPinMoves(const Snapshot& snapshot, v1::ListMigrationsResponse& out) {
     if (snapshot.contig_ranges)
       *out.mutable_contig_ranges() = ToProto(*snapshot.contig_ranges);
     Convert(snapshot.high_order, out.mutable_high_order());
-  }
-  out.set_unlisted(snapshot.migration_failures_unlisted);
     AddForHugePages(snapshot, out);
     AddPinMoves(snapshot, out);
-  std::set<uint32_t> named;
+  }
+  out.set_unlisted(snapshot.migration_failures_unlisted);
+  std::set<uint32_t> named(out.huge_range_owners().begin(),
+                           out.huge_range_owners().end());
   for (const MigrationFailure& failure : snapshot.migration_failures) {
     if (failure.id < first_id) continue;
     if (static_cast<size_t>(out.failures_size()) == size) {

@@ -259,6 +259,10 @@ _MIGRATION = ("Migration", [
           (f'sum by (what) (rate(pinwatch_high_order_total{{outcome="failed"}}{_RATE}))', "{{what}} failed"),
           (f'sum by (what) (rate(pinwatch_high_order_total{{outcome="ok"}}{_RATE}))', "{{what}}"),
           min=0, size=HALF),
+    graph("Pins keep from being huge pages", "Ranges of 2 MiB in which pages smaller than that are pinned, by zone: no huge "
+          "page can be had there. pinwatch migrations names who holds most.",
+          ("sum by (numa_node, mem_zone) (pinwatch_pinned_huge_ranges)", "node {{numa_node}} {{mem_zone}}"),
+          min=0, size=HALF),
     graph("Time of a call, 99 of 100", "How long migrate_pages took, by reason.",
           (f"histogram_quantile(0.99, sum by (reason, le) (rate(pinwatch_migrate_call_seconds_bucket{_RATE})))",
            "{{reason}}"), unit="s", min=0, size=THIRD),

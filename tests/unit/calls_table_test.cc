@@ -97,6 +97,8 @@ TEST(CallsTable, ShowsLongTermOnesFirstAndWhatWentWrong) {
       "      0\n"
       "direct_io   short   1,001   7,007   7,007       0        ?        ?     "
       "    ?\n"
+      "pages pinned for long, by where: 206 in 0/Normal, 23 in a zone not "
+      "known\n"
       "ASKED, PINNED: pages; MEAN, 99 %: time of a call; FAULTS: taken in "
       "calls that\n"
       "  were timed: long-term ones, of short-term ones 1 in 64\n"

@@ -149,6 +149,22 @@ TEST_F(ClaimTableTest, PagesOfCmaAreAGroupOfTheirOwn) {
   EXPECT_TRUE(look.listed.at(1).cma);
 }
 
+TEST_F(ClaimTableTest, AGroupKnowsTheRangesOf2MiBItsPagesBreak) {
+  const BlockLook look =
+      Look({Page(23), Page(511), Page(512), Page(2048), Page(2049)});
+  ASSERT_EQ(look.pins.size(), 1u);
+  EXPECT_THAT(look.pins[0].huge_ranges, ElementsAre(0, 1, 4));
+}
+
+TEST_F(ClaimTableTest, AHugePageThatIsPinnedAsAWholeBreaksNone) {
+  const BlockLook look = Look({Folio(512, 512, 1), Folio(1024, 256, 1)});
+  std::vector<uint64_t> ranges;
+  for (const PinGroup& group : look.pins)
+    ranges.insert(ranges.end(), group.huge_ranges.begin(),
+                  group.huge_ranges.end());
+  EXPECT_THAT(ranges, ElementsAre(2));
+}
+
 TEST_F(ClaimTableTest, PinsBeyondOneMoreThanTheClaimsMakeNoGroupOfTheirOwn) {
   claim(23) = Word(5, kNow - 7);
   claim(24) = Word(5, kNow - 7);

@@ -158,6 +158,25 @@ TEST_F(HoldingsTest, WhatNobodyHoldsForSureHasNoAge) {
   EXPECT_EQ(kinds.long_term_older, Older{});
 }
 
+TEST_F(HoldingsTest, ARangeOf2MiBCountsOnceForTheZoneAndForEachHolder) {
+  PinGroup first = Group(3, {LongTerm(1, 50)});
+  first.huge_ranges = {4, 5};
+  // Of the same owner, but for some reason in another group.
+  PinGroup second = Group(2, {LongTerm(1, 50)});
+  second.page = PAGE_PINNED_LARGE;
+  second.huge_ranges = {5, 9};
+  PinGroup other = Group(1, {LongTerm(2, 50)});
+  other.huge_ranges = {9};
+  Holdings holdings = Hold({first, second, other});
+  EXPECT_EQ(Kinds(holdings).at(0).huge_ranges, 3u);
+  EXPECT_EQ(holdings.by_owner.at(1).at(0).huge_ranges, 3u);
+  EXPECT_EQ(holdings.by_owner.at(2).at(0).huge_ranges, 1u);
+  // Another block has others.
+  AddHoldings({.time = look_, .pins = {other}}, Rules(), holdings);
+  EXPECT_EQ(Kinds(holdings).at(0).huge_ranges, 4u);
+  EXPECT_EQ(holdings.by_owner.at(2).at(0).huge_ranges, 2u);
+}
+
 TEST_F(HoldingsTest, PagesOfCmaAreToldApart) {
   PinGroup cma = Group(7, {LongTerm(1, 50)});
   cma.cma = true;
