@@ -35,6 +35,8 @@ class Mover {
 
  private:
   int Call(const int* nodes, int flags) {
+    // What the kernel does not move it may not tell of.
+    std::ranges::fill(statuses_, -1);
     if (syscall(SYS_move_pages, 0, pages_.size(), pages_.data(), nodes,
                 statuses_.data(), flags) < 0)
       Fail("move_pages", "needs two nodes: --numa 2");
