@@ -87,9 +87,9 @@ class RangesBy {
   template <typename Count>
   void ForEach(const Count& count) {
     for (auto& [place, ranges] : by_place_) {
-      std::ranges::sort(ranges);
-      const auto repeated = std::ranges::unique(ranges);
-      count(place, ranges.size() - repeated.size());
+      std::sort(ranges.begin(), ranges.end());
+      const auto repeated = std::unique(ranges.begin(), ranges.end());
+      count(place, static_cast<uint64_t>(repeated - ranges.begin()));
     }
   }
 
