@@ -38,7 +38,9 @@ constexpr char kHalfMade[] =
     "what a pinwatchd left that was killed as it began is lost";
 
 // A host may have more sections now than when the map was made.
-constexpr char kSizedByHost[] = "claim_chunks";
+bool IsSizedByHost(const std::string& map) {
+  return map == "claim_chunks" || map == "pin_landed";
+}
 
 std::vector<fs::path> Children(const fs::path& folder) {
   std::vector<fs::path> children;
@@ -162,7 +164,7 @@ uint64_t SchemaOf(const bpf_object* object, const std::set<std::string>& own) {
     absl::StrAppend(&text, name, " ", bpf_map__type(map), " ",
                     bpf_map__key_size(map), " ", bpf_map__value_size(map), " ",
                     bpf_map__map_flags(map), " ",
-                    name == kSizedByHost ? 0 : bpf_map__max_entries(map), ": ");
+                    IsSizedByHost(name) ? 0 : bpf_map__max_entries(map), ": ");
     DescribeType(types, bpf_map__btf_key_type_id(map), text);
     DescribeType(types, bpf_map__btf_value_type_id(map), text);
     text += '\n';
