@@ -95,6 +95,11 @@ absl::StatusOr<std::unique_ptr<MigrationSource>> MigrationSource::Open(
     return absl::ErrnoToStatus(-error, "the kernel refuses the programs");
   if (const int error = source->Attach())
     return absl::ErrnoToStatus(-error, "attach to mm_migrate_pages");
+  if (source->entry_error_)
+    source->Lack(absl::StrCat(
+        "how long it takes and why pages do not move: the kernel lets no "
+        "program be attached to migrate_pages: ",
+        strerror(source->entry_error_)));
   return source;
 }
 
@@ -129,15 +134,8 @@ int MigrationSource::AttachEntry() {
 }
 
 int MigrationSource::Attach() {
-  if (tells_details_)
-    if (const int error = AttachEntry()) {
-      // What is counted without it is worth having.
-      tells_details_ = false;
-      Lack(absl::StrCat(
-          "how long it takes and why pages do not move: the kernel lets no "
-          "program be attached to migrate_pages: ",
-          strerror(-error)));
-    }
+  // What is counted without the entry is worth having.
+  entry_error_ = tells_details_ ? -AttachEntry() : 0;
   return migrate_bpf__attach(programs_.get());
 }
 

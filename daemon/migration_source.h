@@ -46,7 +46,7 @@ class MigrationSource {
   absl::StatusOr<MigrationReading> Read(Timestamp now);
 
   // Whether SharedTables are told what migrations come to.
-  bool tells_others() const { return tells_details_; }
+  bool tells_others() const { return tells_details_ && !entry_error_; }
 
   // Pages moved for long-term calls that SharedTables::moving does not have.
   uint64_t pins_lost() const;
@@ -73,6 +73,7 @@ class MigrationSource {
   std::unique_ptr<migrate_bpf, Deleter<Destroy>> programs_;
   std::string lacks_;
   bool tells_details_ = false;
+  int entry_error_ = 0;  // errno of attaching to the begin of migrate_pages
   bool tells_large_split_ = false;
   std::vector<std::string> reasons_;  // by number; holes are empty
   std::vector<std::string> modes_;
