@@ -32,6 +32,10 @@ absl::string_view MainWord(const v1::PinOwner& owner) {
   return most == owner.holdings().end() ? "" : Word(most->certainty());
 }
 
+std::string RetryName(const v1::PinRetry& retry) {
+  return NameWithPid(retry.process().comm(), retry.process().pid(), 20);
+}
+
 }  // namespace
 
 std::string WatchLog::Lines(const v1::WatchResponse& message) {
@@ -113,9 +117,8 @@ void WatchLog::AddDifference(const v1::Difference& difference) {
   for (const v1::Migrations& row : difference.migrations()) AddMigrations(row);
   for (const v1::PinRetry& retry : difference.pin_retries()) AddRetry(retry);
   for (const v1::PinRetry& retry : difference.pin_retries_ended())
-    AddLine(absl::StrCat(ProcessName(retry.process()), ": ", retry.door(),
-                         " comes round no more, after some ",
-                         Count(retry.rounds()), " rounds"));
+    AddLine(absl::StrCat(RetryName(retry), ": done after some ",
+                         Count(retry.rounds()), " rounds in ", retry.door()));
   if (!difference.has_pause()) return;
   // Owners did not let go: they are out of sight, or in sight again.
   text_.clear();
@@ -226,9 +229,8 @@ void WatchLog::AddAttempt(const v1::Attempt& attempt) {
 }
 
 void WatchLog::AddRetry(const v1::PinRetry& retry) {
-  AddLine(absl::StrCat(ProcessName(retry.process()), ": ", retry.door(),
-                       " comes round and round, ", Count(retry.rounds()),
-                       " times so far"));
+  AddLine(absl::StrCat(RetryName(retry), ": ", Count(retry.rounds()),
+                       " rounds so far in ", retry.door()));
   if (!retry.has_page()) return;
   OwnersById owners;
   for (const auto& [id, owner] : owners_) owners.emplace(id, &owner);

@@ -64,11 +64,15 @@ bool IsSame(PinKinds a, const PinKinds& b) {
   a.short_term_older = b.short_term_older;
   return a == b;
 }
-bool IsSame(const PinRetry& a, const PinRetry& b) {
-  const auto pfn = [](const PinRetry& retry) {
-    return retry.page ? std::optional(retry.page->pfn) : std::nullopt;
-  };
-  return pfn(a) == pfn(b);
+bool IsSame(PinRetry a, const PinRetry& b) {
+  a.rounds = b.rounds;
+  if (a.page && b.page) {
+    a.page->refcount = b.page->refcount;
+    a.page->times_met = b.page->times_met;
+    a.page->first_met = b.page->first_met;
+    a.page->last_met = b.page->last_met;
+  }
+  return a == b;
 }
 bool IsSame(const Migrations& a, const Migrations& b) {
   static_assert(std::has_unique_object_representations_v<migrate_counters>);

@@ -35,8 +35,8 @@ struct Difference {
   // New or changed; a verdict that is gone has 0 blocks.
   std::vector<VerdictCount> verdicts;
   std::vector<RemovableMemory> removable;
-  // Calls that are new among these or that another page keeps from pinning; and
-  // those that are not among them any more.
+  // Calls that are new among these, or of whose page something else is known;
+  // and those that are not among them any more.
   std::vector<PinRetry> pin_retries;
   std::vector<PinRetry> pin_retries_ended;
   uint64_t block_size_bytes = 0;

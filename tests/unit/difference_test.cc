@@ -137,6 +137,11 @@ TEST(Difference, CallsThatComeRoundAreToldWhenTheyBeginMeetAnotherPageAndEnd) {
   EXPECT_TRUE(Diff(from, to).empty()) << "rounds alone are no news";
   to.pin_retries[0].page = BlockingPage{.pfn = 23};
   EXPECT_THAT(Diff(from, to).pin_retries, ElementsAre(to.pin_retries[0]));
+  from = to;
+  to.pin_retries[0].page->last_met = {9, 9};
+  EXPECT_TRUE(Diff(from, to).empty()) << "nor is when it was met";
+  to.pin_retries[0].page->owners = {5};
+  EXPECT_THAT(Diff(from, to).pin_retries, ElementsAre(to.pin_retries[0]));
   const Difference end = Diff(to, Some());
   EXPECT_FALSE(end.empty());
   EXPECT_THAT(end.pin_retries_ended, ElementsAre(to.pin_retries[0]));

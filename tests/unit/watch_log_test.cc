@@ -216,8 +216,7 @@ TEST_F(WatchLogTest, TellsOfCallsThatComeRoundAndRound) {
                            }
                          }
                        })pb"),
-            "12:00:10  app(77): pin_user_pages comes round and round, 1,023 "
-            "times so far\n"
+            "12:00:10  app(77): 1,023 rounds so far in pin_user_pages\n"
             "12:00:10    cannot isolate pfn 0x1234 pinned_exact, held by "
             "qemu(812)\n");
   EXPECT_EQ(Lines(R"pb(difference {
@@ -228,8 +227,8 @@ TEST_F(WatchLogTest, TellsOfCallsThatComeRoundAndRound) {
                            rounds: 2000
                          }
                        })pb"),
-            "12:00:11  app(77): pin_user_pages comes round no more, after some "
-            "2,000 rounds\n");
+            "12:00:11  app(77): done after some 2,000 rounds in "
+            "pin_user_pages\n");
 }
 
 TEST_F(WatchLogTest, WhoIsOutOfSightInAPauseHasNotLetGo) {
