@@ -713,7 +713,8 @@ struct pin_totals {
 	__u64 lost_busy[2];
 	__u64 lost_owners[2];
 	__u64 lost_pages; /* long-term: no room for the claim */
+	__u64 unlanded;	  /* long-term: pages that are not in pin_landed */
 };
-ASSERT_LAYOUT(struct pin_totals, 152);
+ASSERT_LAYOUT(struct pin_totals, 160);
 
 #endif

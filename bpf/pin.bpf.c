@@ -879,13 +879,12 @@ __noinline int claim_contested__bounded(__u32 i)
 					break;                                                     \
 	} while (0)
 
-static __always_inline void note_landed(__u64 pfn, __u64 nr_pages)
+static __always_inline void note_landed(struct pin_totals *totals, __u64 pfn, __u64 nr_pages)
 {
 	__u32 section = pfn >> SECTION_SHIFT;
 	__u64 *landed = bpf_map_lookup_elem(&pin_landed, &section);
 
-	if (landed)
-		__sync_fetch_and_add(landed, nr_pages);
+	__sync_fetch_and_add(landed ?: &totals->unlanded, nr_pages);
 }
 
 static __always_inline long claim_bulk(struct long_walk *walk, const bool bounded)
@@ -900,7 +899,7 @@ static __always_inline long claim_bulk(struct long_walk *walk, const bool bounde
 	if (!nr || bpf_probe_read_kernel(work->pages, nr * sizeof(__u64),
 					 (void *)(work->array + work->nr_done * sizeof(__u64))))
 		return 1;
-	note_landed(pfn_of(work->pages[0]), nr);
+	note_landed(walk->totals, pfn_of(work->pages[0]), nr);
 	work->nr_contested = 0;
 	work->rest_from = nr & ~(PAGES_A_STEP - 1UL);
 	LOOP(claim_step, nr / PAGES_A_STEP, PINWATCH_PIN_BULK / PAGES_A_STEP, walk, bounded);
@@ -950,8 +949,10 @@ static __always_inline void claim_long_term(const struct pin_call *call, struct 
 	else
 		LOOP(claim_next_bulk, (call->nr_pages + PINWATCH_PIN_BULK - 1) / PINWATCH_PIN_BULK,
 		     BOUNDED_BULKS, &walk, bounded);
-	if (work->nr_done < work->nr_pages)
+	if (work->nr_done < work->nr_pages) {
 		__sync_fetch_and_add(&totals->lost_pages, work->nr_pages - work->nr_done);
+		__sync_fetch_and_add(&totals->unlanded, work->nr_pages - work->nr_done);
+	}
 }
 
 static __always_inline void claim_short_term(const struct pin_call *call, struct scratch *work,
@@ -1044,6 +1045,8 @@ static __always_inline __u32 pin_returned(struct pin_call call, __u32 pages_arg,
 	}
 	if (!take(&work->busy, bounded)) {
 		__sync_fetch_and_add(&totals->lost_busy[long_term], 1);
+		if (long_term)
+			__sync_fetch_and_add(&totals->unlanded, call.nr_pages);
 		return 0;
 	}
 	/* As numbers: the verifier knows no pointers to pointers. */
@@ -1056,10 +1059,13 @@ static __always_inline __u32 pin_returned(struct pin_call call, __u32 pages_arg,
 	else
 		now = pin_now_ns;
 	owner = owner_of(&call, work, bounded);
-	if (!owner)
+	if (!owner) {
 		__sync_fetch_and_add(&totals->lost_owners[long_term], 1);
-	else
+		if (long_term)
+			__sync_fetch_and_add(&totals->unlanded, call.nr_pages);
+	} else {
 		note_call(&call, work, totals, owner, now);
+	}
 	if (owner && call.nr_pages) {
 		if (long_term)
 			claim_long_term(&call, work, totals, owner, now, bounded);

@@ -90,7 +90,7 @@ std::string Retries(const v1::Snapshot& snapshot) {
   return text;
 }
 
-// "pages pinned for long by where they landed: 23 in 0/Normal, ..."
+// "pages pinned for long, by where: 23 in 0/Normal, 7 in a zone not known"
 std::string Landings(const v1::Snapshot& snapshot) {
   std::string text;
   for (const v1::PinLanding& landing : snapshot.landings())

@@ -163,7 +163,7 @@ void AddHugeRanges(const v1::ListMigrationsResponse& migrations,
           Count(ranges.pinned_ranges()));
   if (rows.empty()) return;
   absl::StrAppendFormat(&text, "\n%-33s %11s %11s\n%s",
-                        "PINS KEEP FROM BEING HUGE PAGES", "RANGES", "PAGES",
+                        "PINS KEEP FROM BEING HUGE PAGES", "RANGES", "HOLDS",
                         rows);
   const OwnersById owners = ById(migrations.owners());
   for (const uint32_t id : migrations.huge_range_owners()) {
@@ -181,8 +181,8 @@ void AddHugeRanges(const v1::ListMigrationsResponse& migrations,
         Fit(owner->second->subsystem(), 20));
   }
   absl::StrAppend(&text,
-                  "RANGES: of 2 MiB; a range counts with each who holds pages "
-                  "in it\n");
+                  "RANGES: of 2 MiB; one counts with each who holds pages in "
+                  "it. HOLDS: pages in all\n");
 }
 
 void AddPinMoves(const v1::ListMigrationsResponse& migrations,

@@ -380,23 +380,29 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   for (const LandedPages& landed : reading.landed) {
     const MemoryBlock* block =
         block_pages() ? FindBlock(landed.start_pfn / block_pages()) : nullptr;
-    if (block) landed_[{block->nid, block->zone}] += landed.pages;
+    const bool is_known = block && block->nid >= 0 && block->zone != "none";
+    (is_known ? landed_[{block->nid, block->zone}] : landed_elsewhere_) +=
+        landed.pages;
   }
+  unlanded_ = reading.unlanded;
   call_book_.Add(std::move(reading.calls));
   return owner_book_.Update(std::move(reading.owners));
 }
 
+// A zone that is gone keeps its count, or that would go backwards.
 std::vector<PinLanding> Aggregator::Landings() const {
   std::vector<PinLanding> landings;
-  uint64_t unknown = claims_->long_term_pages;
+  std::map<std::pair<int, std::string>, uint64_t> rest = landed_;
   for (const Zone& zone : zones_) {
-    const auto landed = landed_.find({zone.nid, zone.name});
-    const uint64_t pages = landed == landed_.end() ? 0 : landed->second;
-    landings.push_back({.nid = zone.nid, .zone = zone.name, .pages = pages});
-    // They were read later than the total.
-    unknown -= std::min(pages, unknown);
+    const auto landed = rest.extract({zone.nid, zone.name});
+    landings.push_back({.nid = zone.nid,
+                        .zone = zone.name,
+                        .pages = landed ? landed.mapped() : 0});
   }
-  landings.push_back({.pages = unknown});
+  for (const auto& [zone, pages] : rest)
+    landings.push_back(
+        {.nid = zone.first, .zone = zone.second, .pages = pages});
+  landings.push_back({.pages = landed_elsewhere_ + unlanded_});
   return landings;
 }
 

@@ -288,8 +288,11 @@ class Aggregator {
   OwnerBook owner_book_;
   CallBook call_book_;
   std::optional<ClaimTotals> claims_;
-  // Long-term pages by where they were pinned, known or not.
+  // Pages that long-term calls pinned, by node and zone; in blocks that are not
+  // known or lie in several zones; and those of which no more is known.
   std::map<std::pair<int, std::string>, uint64_t> landed_;
+  uint64_t landed_elsewhere_ = 0;
+  uint64_t unlanded_ = 0;
   std::vector<PinRetry> pin_retries_;
   ClaimGaps gaps_;
   Inference inference_;

@@ -2,6 +2,7 @@
 #include "daemon/holdings.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -75,26 +76,29 @@ void AddAges(const PinGroup& group, size_t holder, int64_t now_ns,
     to[i] += ClaimedBefore(group, holder, now_ns - kPinAges[i].ns);
 }
 
-// Ranges of one look by what they count for, at some place in Holdings: with
-// each once, however many groups have pages there.
-template <typename Place>
-class RangesBy {
+// Ranges of one look: each counts once for whom it counts, at the first of the
+// places that have pages there.
+template <typename Whom>
+class RangesOf {
  public:
-  void Add(const Place& place, const std::vector<uint64_t>& ranges) {
-    std::vector<uint64_t>& to = by_place_[place];
-    to.insert(to.end(), ranges.begin(), ranges.end());
+  void Add(const Whom& whom, size_t place,
+           const std::vector<uint64_t>& ranges) {
+    auto& places = by_whom_[whom];
+    for (const uint64_t range : ranges) places.emplace_back(range, place);
   }
+  // With whom and place of each.
   template <typename Count>
   void ForEach(const Count& count) {
-    for (auto& [place, ranges] : by_place_) {
-      std::sort(ranges.begin(), ranges.end());
-      const auto repeated = std::unique(ranges.begin(), ranges.end());
-      count(place, static_cast<uint64_t>(repeated - ranges.begin()));
+    for (auto& [whom, places] : by_whom_) {
+      std::sort(places.begin(), places.end());
+      std::optional<uint64_t> last;
+      for (const auto& [range, place] : places)
+        if (std::exchange(last, range) != range) count(whom, place);
     }
   }
 
  private:
-  std::map<Place, std::vector<uint64_t>> by_place_;
+  std::map<Whom, std::vector<std::pair<uint64_t, size_t>>> by_whom_;
 };
 
 // Who is shared with another holds it for as long as either does. The result is
@@ -217,8 +221,8 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {
   const int64_t short_term_until_ns = ShortTermUntil(look);
-  RangesBy<size_t> of_kinds;
-  RangesBy<std::pair<uint32_t, size_t>> of_owners;
+  RangesOf<size_t> of_kinds;
+  RangesOf<uint32_t> of_owners;
   for (const PinGroup& group : look.pins) {
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
@@ -228,8 +232,8 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
     else
       AddAttribution({group.nid, zone, who.certainty, who.reason, group.pins},
                      to.attributions);
-    of_kinds.Add(AddKind(group, who, zone, short_term_until_ns, to),
-                 group.huge_ranges);
+    const size_t kind = AddKind(group, who, zone, short_term_until_ns, to);
+    of_kinds.Add(kind, kind, group.huge_ranges);
     for (size_t i = 0; i < group.claims.size(); ++i) {
       const Claim& claim = group.claims[i];
       const int64_t past_ns = claim.made_ns + kShortTermNs + 1;
@@ -251,14 +255,13 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                                    short_term_until_ns - rules.overdue_ns)
                    : 0},
           to.by_owner[claim.owner]);
-      of_owners.Add({claim.owner, place}, group.huge_ranges);
+      of_owners.Add(claim.owner, place, group.huge_ranges);
     }
   }
-  of_kinds.ForEach([&](size_t place, uint64_t ranges) {
-    to.kinds[place].huge_ranges += ranges;
-  });
-  of_owners.ForEach([&](const auto& place, uint64_t ranges) {
-    to.by_owner[place.first][place.second].huge_ranges += ranges;
+  of_kinds.ForEach(
+      [&](size_t, size_t place) { ++to.kinds[place].huge_ranges; });
+  of_owners.ForEach([&](uint32_t owner, size_t place) {
+    ++to.by_owner[owner][place].huge_ranges;
   });
 }
 

@@ -757,17 +757,18 @@ constexpr MetricDef kMetrics[] = {
      .read = ReadCmaPins},
     {.name = "pinwatch_pinned_huge_ranges",
      .type = kGauge,
-     .help = "Aligned ranges of 2 MiB that pinned pages, smaller than that, "
-             "keep from being huge pages; pinwatch migrations names who holds "
-             "most. Source: census of struct page.",
+     .help = "Aligned ranges of 2 MiB that pages which read as pinned, smaller "
+             "than that, keep from being huge pages; pinwatch migrations names "
+             "who holds most. Source: census of struct page.",
      .labels = {"numa_node", "mem_zone"},
      .read = ReadHugeRanges},
     {.name = "pinwatch_long_term_landed_pages_total",
      .type = kCounter,
      .help = "Pages that long-term calls pinned, by node and zone: of up to "
-             "256 pages of a call all count where the first one stands. "
-             "unknown: calls that were not recorded, and memory blocks of "
-             "several zones.",
+             "256 pages of a call all count where the first one stands, in "
+             "the zone that its memory block had within a second, or when "
+             "pinwatchd started. unknown: calls that were not recorded, and "
+             "memory blocks of several zones or not known yet.",
      .labels = {"numa_node", "mem_zone"},
      .read = ReadLandings},
     {.name = "pinwatch_suspected_leaks",

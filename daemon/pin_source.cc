@@ -653,7 +653,8 @@ void PinSource::AddMissingChunks() {
   if (!wanted.empty()) (void)AddChunks({wanted.begin(), wanted.end()});
 }
 
-absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
+absl::Status PinSource::ReadTotals(ClaimReading& reading) {
+  ClaimTotals& totals = reading.totals;
   const int nr_cpus = libbpf_num_possible_cpus();
   if (nr_cpus < 0) return absl::ErrnoToStatus(-nr_cpus, "count CPUs");
   std::vector<pin_totals> per_cpu(nr_cpus);
@@ -680,6 +681,7 @@ absl::Status PinSource::ReadTotals(ClaimTotals& totals) {
     totals.lost_long_term += one.lost_busy[1] + one.lost_owners[1];
     totals.lost_owners += one.lost_owners[0] + one.lost_owners[1];
     totals.lost_pages += one.lost_pages;
+    reading.unlanded += one.unlanded;
   }
   totals.lost_recursion =
       words_->recursion_misses + RecursionMisses(hooks_, false);
@@ -898,8 +900,7 @@ absl::StatusOr<ClaimReading> PinSource::Read(Timestamp now) {
   programs_->bss->pin_tick = TickAt(now.monotonic_ns);
   programs_->bss->pin_now_ns = now.monotonic_ns;
   ClaimReading reading;
-  if (absl::Status status = ReadTotals(reading.totals); !status.ok())
-    return status;
+  if (absl::Status status = ReadTotals(reading); !status.ok()) return status;
   ReadNewOwners(now);
   const OwnerErrors new_errors = ReadErrors(reading.totals);
   const OwnerMoves new_moves = ReadMoves();

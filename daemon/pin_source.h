@@ -127,7 +127,7 @@ class PinSource {
   absl::StatusOr<Chunk> MakeChunk(uint64_t section);
   absl::StatusOr<Chunk> MapChunk(int fd);
   void WriteAgedRuns(int64_t now_ns);
-  absl::Status ReadTotals(ClaimTotals& totals);
+  absl::Status ReadTotals(ClaimReading& reading);
   void NoteOwner(const pin_owner_key& key, const pin_owner& owner,
                  Timestamp now);
   void ReadNewOwners(Timestamp now);

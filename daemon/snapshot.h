@@ -184,7 +184,9 @@ struct PinHolding {
   // Of a short-term owner: pages it alone held for longer than that may last,
   // so that they are as good as pinned for long.
   uint64_t overdue_pages = 0;
-  uint64_t huge_ranges = 0;  // in which some of them stand; see PinKinds
+  // In which some of them stand; see PinKinds. Each counts with one of its
+  // owner's holdings.
+  uint64_t huge_ranges = 0;
 
   bool operator==(const PinHolding&) const = default;
 };
@@ -313,7 +315,8 @@ struct SubsystemCalls {
 
 // Pages that long-term calls have pinned in a zone since the programs were
 // attached. Of up to 256 pages of a call all count where the first one stands,
-// whose memory block has the zone now.
+// in the zone that its memory block had when the daemon read that; a daemon
+// that takes over from another reads all at once.
 struct PinLanding {
   int nid = -1;      // -1: it is not known where
   std::string zone;  // empty: the same

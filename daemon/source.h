@@ -243,6 +243,7 @@ struct ClaimReading {
   std::vector<OwnerCalls> calls;     // of those that made some
   std::vector<MovingCall> moving;
   std::vector<LandedPages> landed;  // by start_pfn
+  uint64_t unlanded = 0;  // long-term pages that are in no `landed`, in all
   ClaimTotals totals;
   // As they stood when the source was opened: claims may be older than it.
   ClaimGaps gaps_at_start;

@@ -618,20 +618,23 @@ TEST_F(ClaimedTest, WhoClaimsAPinnedPageHoldsIt) {
 TEST_F(ClaimedTest, PagesLandInTheZoneOfTheirBlockAndTheRestIsNotKnownWhere) {
   aggregator_.SetClaims(At(2), {.landed = {{.start_pfn = 0, .pages = 23},
                                            {.start_pfn = 1 << 30, .pages = 3}},
-                                .totals = {.long_term_pages = 30}});
-  aggregator_.SetClaims(At(3), {.landed = {{.start_pfn = 0, .pages = 7}},
-                                .totals = {.long_term_pages = 37}});
-  const std::vector<PinLanding> landings = aggregator_.Build(At(4)).landings;
-  uint64_t all = 0;
+                                .unlanded = 2});
+  aggregator_.SetClaims(
+      At(3), {.landed = {{.start_pfn = 0, .pages = 7}}, .unlanded = 4});
   std::map<std::string, uint64_t> pages;
-  for (const PinLanding& landing : landings) {
+  const std::vector<PinLanding> landings = aggregator_.Build(At(4)).landings;
+  for (const PinLanding& landing : landings)
     pages[landing.zone] += landing.pages;
-    all += landing.pages;
-  }
-  EXPECT_EQ(all, 37u);
   EXPECT_EQ(pages.at("Normal"), 30u);
   EXPECT_EQ(pages.at("Movable"), 0u) << "every zone from the start";
-  EXPECT_EQ(landings.back(), (PinLanding{.pages = 7}));
+  EXPECT_EQ(landings.back(), (PinLanding{.pages = 3 + 4}));
+
+  // A zone that is gone does not count backwards.
+  aggregator_.SetZones({{.nid = 0, .name = "Movable"}});
+  const std::vector<PinLanding> later = aggregator_.Build(At(5)).landings;
+  EXPECT_THAT(later,
+              ElementsAre(PinLanding{.nid = 0, .zone = "Movable"},
+                          PinLanding{0, "Normal", 30}, PinLanding{.pages = 7}));
 }
 
 TEST_F(ClaimedTest, WithoutClaimsNobodyIsToldOf) {

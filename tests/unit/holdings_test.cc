@@ -161,15 +161,17 @@ TEST_F(HoldingsTest, WhatNobodyHoldsForSureHasNoAge) {
 TEST_F(HoldingsTest, ARangeOf2MiBCountsOnceForTheZoneAndForEachHolder) {
   PinGroup first = Group(3, {LongTerm(1, 50)});
   first.huge_ranges = {4, 5};
-  // Of the same owner, but for some reason in another group.
+  // Of the same owner, but in another holding.
   PinGroup second = Group(2, {LongTerm(1, 50)});
-  second.page = PAGE_PINNED_LARGE;
+  second.cma = true;
   second.huge_ranges = {5, 9};
   PinGroup other = Group(1, {LongTerm(2, 50)});
   other.huge_ranges = {9};
   Holdings holdings = Hold({first, second, other});
   EXPECT_EQ(Kinds(holdings).at(0).huge_ranges, 3u);
-  EXPECT_EQ(holdings.by_owner.at(1).at(0).huge_ranges, 3u);
+  ASSERT_EQ(holdings.by_owner.at(1).size(), 2u);
+  EXPECT_EQ(holdings.by_owner.at(1)[0].huge_ranges, 2u);
+  EXPECT_EQ(holdings.by_owner.at(1)[1].huge_ranges, 1u);
   EXPECT_EQ(holdings.by_owner.at(2).at(0).huge_ranges, 1u);
   // Another block has others.
   AddHoldings({.time = look_, .pins = {other}}, Rules(), holdings);
