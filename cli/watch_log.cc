@@ -118,7 +118,7 @@ void WatchLog::AddDifference(const v1::Difference& difference) {
   for (const v1::PinRetry& retry : difference.pin_retries()) AddRetry(retry);
   for (const v1::PinRetry& retry : difference.pin_retries_ended())
     AddLine(absl::StrCat(RetryName(retry), ": done after some ",
-                         Count(retry.rounds()), " rounds in ", retry.door()));
+                         Count(retry.rounds()), " rounds"));
   if (!difference.has_pause()) return;
   // Owners did not let go: they are out of sight, or in sight again.
   text_.clear();

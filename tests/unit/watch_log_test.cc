@@ -227,8 +227,7 @@ TEST_F(WatchLogTest, TellsOfCallsThatComeRoundAndRound) {
                            rounds: 2000
                          }
                        })pb"),
-            "12:00:11  app(77): done after some 2,000 rounds in "
-            "pin_user_pages\n");
+            "12:00:11  app(77): done after some 2,000 rounds\n");
 }
 
 TEST_F(WatchLogTest, WhoIsOutOfSightInAPauseHasNotLetGo) {

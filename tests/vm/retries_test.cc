@@ -136,7 +136,7 @@ TEST_F(Retries, AreToldWhileTheyLast) {
   EXPECT_EQ(Json::parse(holder.ReadLine(kPatience)).at("register_error"),
             ENOMEM);
   offline.Wait(kPatience);
-  EXPECT_TRUE(Tells(watch, caller + "done after some ", " rounds in " + door));
+  EXPECT_TRUE(Tells(watch, caller, "done after some "));
   ASSERT_TRUE(retry.is_object());
   EXPECT_GT(retry.at("rounds"), 1) << retry;
   EXPECT_EQ(retry.at("page").at("pfn"), pfn) << retry;
