@@ -181,8 +181,8 @@ void AddHugeRanges(const v1::ListMigrationsResponse& migrations,
         Fit(owner->second->subsystem(), 20));
   }
   absl::StrAppend(&text,
-                  "RANGES: of 2 MiB; one counts with each who holds pages in "
-                  "it. HOLDS: pages in all\n");
+                  "RANGES: of 2 MiB, counted with each who has pages in them; "
+                  "HOLDS: pages in all\n");
 }
 
 void AddPinMoves(const v1::ListMigrationsResponse& migrations,
