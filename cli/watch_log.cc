@@ -217,10 +217,7 @@ void WatchLog::AddAttempt(const v1::Attempt& attempt) {
   }
   if (!attempt.blockers().empty() && !told.blockers_told) {
     told.blockers_told = true;
-    OwnersById owners;
-    for (const auto& [id, owner] : owners_) owners.emplace(id, &owner);
-    AddLine(absl::StrCat("  in its way: ",
-                         BlockerText(attempt.blockers(0), owners)));
+    AddBlocker("  in its way: ", attempt.blockers(0));
   }
   // The daemon forgets them as well.
   for (auto old = attempts_.begin();
@@ -231,10 +228,14 @@ void WatchLog::AddAttempt(const v1::Attempt& attempt) {
 void WatchLog::AddRetry(const v1::PinRetry& retry) {
   AddLine(absl::StrCat(RetryName(retry), ": ", Count(retry.rounds()),
                        " rounds so far in ", retry.door()));
-  if (!retry.has_page()) return;
+  if (retry.has_page()) AddBlocker("  cannot isolate ", retry.page());
+}
+
+void WatchLog::AddBlocker(absl::string_view what,
+                          const v1::BlockingPage& page) {
   OwnersById owners;
   for (const auto& [id, owner] : owners_) owners.emplace(id, &owner);
-  AddLine(absl::StrCat("  cannot isolate ", BlockerText(retry.page(), owners)));
+  AddLine(absl::StrCat(what, BlockerText(page, owners)));
 }
 
 void WatchLog::AddBlocks(const v1::BlockCount& count) {

@@ -45,6 +45,7 @@ class WatchLog {
   void AddOwnerGone(uint32_t id);
   void AddAttempt(const v1::Attempt& attempt);
   void AddRetry(const v1::PinRetry& retry);
+  void AddBlocker(absl::string_view what, const v1::BlockingPage& page);
   void AddBlocks(const v1::BlockCount& count);
   void AddMigrations(const v1::Migrations& migrations);
   void AddNode(const v1::Node& node);

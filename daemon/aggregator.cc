@@ -378,8 +378,7 @@ std::vector<OwnerReading> Aggregator::SetClaims(Timestamp time,
   gaps_.short_term_losses = short_term_losses;
   claims_ = now;
   for (const LandedPages& landed : reading.landed) {
-    const MemoryBlock* block =
-        block_pages() ? FindBlock(landed.start_pfn / block_pages()) : nullptr;
+    const MemoryBlock* block = FindBlockOf(landed.start_pfn);
     const bool is_known = block && block->nid >= 0 && block->zone != "none";
     (is_known ? landed_[{block->nid, block->zone}] : landed_elsewhere_) +=
         landed.pages;
@@ -457,6 +456,10 @@ const MemoryBlock* Aggregator::FindBlock(uint64_t block_id) const {
       std::ranges::lower_bound(blocks_.blocks, block_id, {}, &MemoryBlock::id);
   return block == blocks_.blocks.end() || block->id != block_id ? nullptr
                                                                 : &*block;
+}
+
+const MemoryBlock* Aggregator::FindBlockOf(uint64_t pfn) const {
+  return block_pages() ? FindBlock(pfn / block_pages()) : nullptr;
 }
 
 bool Aggregator::CanBeLookedAt(uint64_t block_id) const {
@@ -649,8 +652,7 @@ void Aggregator::SetMigrations(MigrationReading reading) {
           memmap_.BlockOf(*attempt.blocker_pfn))
         attempt.blocker_why = kWhysPagesStay[STAYS_VMEMMAP];
   migrations_.Set(std::move(reading), [this](MigrationFailure& failure) {
-    const MemoryBlock* block =
-        block_pages() ? FindBlock(failure.page.pfn / block_pages()) : nullptr;
+    const MemoryBlock* block = FindBlockOf(failure.page.pfn);
     if (!block) return;
     failure.nid = block->nid;
     failure.zone = block->zone;
@@ -1064,8 +1066,7 @@ absl::StatusOr<BlockReport> Aggregator::Explain(uint64_t block_id,
 
 absl::StatusOr<PageReport> Aggregator::ExplainPage(
     uint64_t pfn, const std::optional<BlockLook>& look, Timestamp now) const {
-  const MemoryBlock* block =
-      block_pages() ? FindBlock(pfn / block_pages()) : nullptr;
+  const MemoryBlock* block = FindBlockOf(pfn);
   if (!block)
     return absl::NotFoundError(
         absl::StrCat("no memory block of this host has pfn ", pfn));

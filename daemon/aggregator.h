@@ -221,6 +221,7 @@ class Aggregator {
 
   // Null when there is no such block.
   const MemoryBlock* FindBlock(uint64_t block_id) const;
+  const MemoryBlock* FindBlockOf(uint64_t pfn) const;
   NodeCandidates CandidatesOf(int nid) const;
   int64_t StaleBefore(int nid) const;
   bool IsCurrent(int nid) const;

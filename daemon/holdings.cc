@@ -78,11 +78,9 @@ void AddAges(const PinGroup& group, size_t holder, int64_t now_ns,
 
 // Ranges of one look: each counts once for whom it counts, at the first of the
 // places that have pages there.
-template <typename Whom>
 class RangesOf {
  public:
-  void Add(const Whom& whom, size_t place,
-           const std::vector<uint64_t>& ranges) {
+  void Add(size_t whom, size_t place, const std::vector<uint64_t>& ranges) {
     auto& places = by_whom_[whom];
     for (const uint64_t range : ranges) places.emplace_back(range, place);
   }
@@ -98,7 +96,7 @@ class RangesOf {
   }
 
  private:
-  std::map<Whom, std::vector<std::pair<uint64_t, size_t>>> by_whom_;
+  std::map<size_t, std::vector<std::pair<uint64_t, size_t>>> by_whom_;
 };
 
 // Who is shared with another holds it for as long as either does. The result is
@@ -221,8 +219,8 @@ Attribution AttributeBy(const PinGroup& group, const HoldingRules& rules) {
 void AddHoldings(const BlockLook& look, const HoldingRules& rules,
                  Holdings& to) {
   const int64_t short_term_until_ns = ShortTermUntil(look);
-  RangesOf<size_t> of_kinds;
-  RangesOf<uint32_t> of_owners;
+  RangesOf of_kinds;
+  RangesOf of_owners;
   for (const PinGroup& group : look.pins) {
     if (rules.is_pinless(group.nid)) continue;
     const Attribution who = AttributeBy(group, rules);
@@ -260,8 +258,8 @@ void AddHoldings(const BlockLook& look, const HoldingRules& rules,
   }
   of_kinds.ForEach(
       [&](size_t, size_t place) { ++to.kinds[place].huge_ranges; });
-  of_owners.ForEach([&](uint32_t owner, size_t place) {
-    ++to.by_owner[owner][place].huge_ranges;
+  of_owners.ForEach([&](size_t owner, size_t place) {
+    ++to.by_owner[static_cast<uint32_t>(owner)][place].huge_ranges;
   });
 }
 

@@ -68,9 +68,9 @@ void EachMigration(const Scrape& s, const Emit& emit) {
          migrations.mode);
 }
 
-template <auto value>
-void EachMigrationPlace(const Scrape& s, const Emit& emit) {
-  for (const MigrationPlace& place : s.snapshot.migration_places) {
+template <auto places, auto value>
+void EachPlace(const Scrape& s, const Emit& emit) {
+  for (const auto& place : std::invoke(places, s.snapshot)) {
     if (place.nid < 0)
       emit(std::invoke(value, place), "unknown", "unknown");
     else
@@ -182,25 +182,11 @@ void ReadPinAges(const Scrape& s, const Emit& emit) {
   });
 }
 
-void ReadCmaPins(const Scrape& s, const Emit& emit) {
+template <auto value>
+void EachPinKinds(const Scrape& s, const Emit& emit) {
   ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
-    emit(KindsOf(s.snapshot, zone).long_term_in_cma, zone.nid, zone.name);
+    emit(std::invoke(value, KindsOf(s.snapshot, zone)), zone.nid, zone.name);
   });
-}
-
-void ReadHugeRanges(const Scrape& s, const Emit& emit) {
-  ForEachClaimedZone(s.snapshot, [&](const Zone& zone) {
-    emit(KindsOf(s.snapshot, zone).huge_ranges, zone.nid, zone.name);
-  });
-}
-
-void ReadLandings(const Scrape& s, const Emit& emit) {
-  for (const PinLanding& landing : s.snapshot.landings) {
-    if (landing.nid < 0)
-      emit(landing.pages, "unknown", "unknown");
-    else
-      emit(landing.pages, landing.nid, landing.zone);
-  }
 }
 
 void ReadSuspects(const Scrape& s, const Emit& emit) {
@@ -754,14 +740,14 @@ constexpr MetricDef kMetrics[] = {
              "contiguous memory allocator, which they keep it from using; 0 "
              "where this kernel has none.",
      .labels = {"numa_node", "mem_zone"},
-     .read = ReadCmaPins},
+     .read = EachPinKinds<&PinKinds::long_term_in_cma>},
     {.name = "pinwatch_pinned_huge_ranges",
      .type = kGauge,
      .help = "Aligned ranges of 2 MiB that pages which read as pinned, smaller "
              "than that, keep from being huge pages; pinwatch migrations names "
              "who holds most. Source: census of struct page.",
      .labels = {"numa_node", "mem_zone"},
-     .read = ReadHugeRanges},
+     .read = EachPinKinds<&PinKinds::huge_ranges>},
     {.name = "pinwatch_long_term_landed_pages_total",
      .type = kCounter,
      .help = "Pages that long-term calls pinned, by node and zone: of up to "
@@ -770,7 +756,7 @@ constexpr MetricDef kMetrics[] = {
              "pinwatchd started. unknown: calls that were not recorded, and "
              "memory blocks of several zones or not known yet.",
      .labels = {"numa_node", "mem_zone"},
-     .read = ReadLandings},
+     .read = EachPlace<&Snapshot::landings, &PinLanding::pages>},
     {.name = "pinwatch_suspected_leaks",
      .type = kGauge,
      .help = "Owners whose long-term pins only grow, for as long as "
@@ -1048,19 +1034,21 @@ constexpr MetricDef kMetrics[] = {
      .help = "Calls of migrate_pages, by node and zone of the first folio that "
              "was to move. unknown: the begin of the call was not seen.",
      .labels = {"numa_node", "mem_zone"},
-     .read = EachMigrationPlace<&MigrationPlace::calls>},
+     .read = EachPlace<&Snapshot::migration_places, &MigrationPlace::calls>},
     {.name = "pinwatch_migrate_first_folio_succeeded_pages_total",
      .type = kCounter,
      .help = "Pages that migrate_pages moved, by node and zone of the first "
              "folio of the call; the others mostly stood there, too.",
      .labels = {"numa_node", "mem_zone"},
-     .read = EachMigrationPlace<&MigrationPlace::succeeded_pages>},
+     .read = EachPlace<&Snapshot::migration_places,
+                       &MigrationPlace::succeeded_pages>},
     {.name = "pinwatch_migrate_first_folio_failed_pages_total",
      .type = kCounter,
      .help = "Pages that migrate_pages could not move, by node and zone of the "
              "first folio of the call; the others mostly stood there, too.",
      .labels = {"numa_node", "mem_zone"},
-     .read = EachMigrationPlace<&MigrationPlace::failed_pages>},
+     .read =
+         EachPlace<&Snapshot::migration_places, &MigrationPlace::failed_pages>},
     {.name = "pinwatch_migrate_failed_pages_by_why_total",
      .type = kCounter,
      .help = "Pages that migrate_pages could not move, by why they stayed, as "

@@ -153,16 +153,33 @@ void DetachHook(Hook& hook) {
   hook.link = -1;
 }
 
+// All of an array, as programs write to it; Unmap() ends that.
+template <typename T>
+absl::Status MapToRead(const bpf_map* map, absl::string_view what,
+                       std::span<const T>& to) {
+  const size_t size = bpf_map__max_entries(map);
+  void* memory = mmap(nullptr, size * sizeof(T), PROT_READ, MAP_SHARED,
+                      bpf_map__fd(map), 0);
+  if (memory == MAP_FAILED)
+    return absl::ErrnoToStatus(errno, absl::StrCat("map ", what));
+  to = {static_cast<const T*>(memory), size};
+  return absl::OkStatus();
+}
+
+template <typename T>
+void Unmap(std::span<const T> mapped) {
+  if (!mapped.empty())
+    munmap(const_cast<T*>(mapped.data()), mapped.size_bytes());
+}
+
 }  // namespace
 
 PinSource::PinSource() = default;
 
 PinSource::~PinSource() {
   Close(hooks_);
-  if (activity_) munmap(const_cast<pin_activity*>(activity_), activity_bytes_);
-  if (landed_)
-    munmap(const_cast<uint64_t*>(landed_),
-           landed_told_.size() * sizeof(uint64_t));
+  Unmap(activity_);
+  Unmap(landed_);
   for (const Chunk& chunk : chunks_) {
     munmap(chunk.memory, sizeof(claim_chunk));
     close(chunk.fd);
@@ -350,8 +367,12 @@ absl::Status PinSource::Load(bool programs_too) {
   ring_.reset(ring_buffer__new(bpf_map__fd(programs.maps.pin_news), TakeNews,
                                this, nullptr));
   if (!ring_) return absl::ErrnoToStatus(errno, "open the ring buffer");
-  if (absl::Status status = MapActivity(); !status.ok()) return status;
-  return MapLanded();
+  absl::Status status =
+      MapToRead(programs.maps.pin_activity, "what owners have done", activity_);
+  status.Update(
+      MapToRead(programs.maps.pin_landed, "where pins have landed", landed_));
+  landed_told_.resize(landed_.size());
+  return status;
 }
 
 // Puts the programs that were loaded on their doors, in the place of others if
@@ -494,28 +515,6 @@ int PinSource::Govern(const GovernorState& state) {
         StopKeeping(status);
   }
   return error;
-}
-
-absl::Status PinSource::MapActivity() {
-  const bpf_map* map = programs_->maps.pin_activity;
-  activity_bytes_ = bpf_map__max_entries(map) * sizeof(pin_activity);
-  void* memory = mmap(nullptr, activity_bytes_, PROT_READ, MAP_SHARED,
-                      bpf_map__fd(map), 0);
-  if (memory == MAP_FAILED)
-    return absl::ErrnoToStatus(errno, "map what owners have done");
-  activity_ = static_cast<const pin_activity*>(memory);
-  return absl::OkStatus();
-}
-
-absl::Status PinSource::MapLanded() {
-  const bpf_map* map = programs_->maps.pin_landed;
-  landed_told_.resize(bpf_map__max_entries(map));
-  void* memory = mmap(nullptr, landed_told_.size() * sizeof(uint64_t),
-                      PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
-  if (memory == MAP_FAILED)
-    return absl::ErrnoToStatus(errno, "map where pins have landed");
-  landed_ = static_cast<const uint64_t*>(memory);
-  return absl::OkStatus();
 }
 
 // Some ahead of their use: each takes a system call.
@@ -815,7 +814,7 @@ std::vector<LandedPages> PinSource::ReadLanded(const ClaimTotals& totals) {
   if (!changed && landed_settled_) return landed;
   landed_settled_ = !changed;
   landed_read_ = totals.long_term_pages;
-  for (size_t section = 0; section < landed_told_.size(); ++section) {
+  for (size_t section = 0; section < landed_.size(); ++section) {
     const uint64_t pages = __atomic_load_n(&landed_[section], __ATOMIC_RELAXED);
     const uint64_t told = std::exchange(landed_told_[section], pages);
     if (pages != told)

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -121,8 +122,6 @@ class PinSource {
   void TakeOverClaims(int64_t alive_ns);
   absl::Status TakeOverChunks();
   void NoteAttached();
-  absl::Status MapActivity();
-  absl::Status MapLanded();
   absl::Status FillFreeOwners();
   absl::StatusOr<Chunk> MakeChunk(uint64_t section);
   absl::StatusOr<Chunk> MapChunk(int fd);
@@ -156,13 +155,12 @@ class PinSource {
   std::vector<Chunk> chunks_;
   uint64_t max_chunk_bytes_ = 0;
   ClaimTable table_;
-  const pin_activity* activity_ = nullptr;  // by index
-  size_t activity_bytes_ = 0;
-  const uint64_t* landed_ = nullptr;   // pages by section
-  std::vector<uint64_t> landed_told_;  // of these
-  uint64_t landed_read_ = 0;           // long-term pages in all, then
-  bool landed_settled_ = false;        // and all of them were told
-  std::vector<KnownOwner> owners_;     // by index
+  std::span<const pin_activity> activity_;  // by index
+  std::span<const uint64_t> landed_;        // pages by section
+  std::vector<uint64_t> landed_told_;       // of these
+  uint64_t landed_read_ = 0;                // long-term pages in all, then
+  bool landed_settled_ = false;             // and all of them were told
+  std::vector<KnownOwner> owners_;          // by index
   uint64_t nr_owners_ = 0;
   std::map<uint32_t, OwnerReading> new_owners_;  // by index, not told of yet
   std::vector<pin_owner_key> news_;
